@@ -1,0 +1,1 @@
+"""Liquid state machines: NumPy, numba and torch; nothing here knows Hydra, MLflow or run folders."""
