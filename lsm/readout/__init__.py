@@ -1,0 +1,21 @@
+"""Readouts: from spike counts to classes. `contract` says what a readout is, and how to write one's own."""
+
+from lsm.readout.adadelta import Adadelta, adadelta_trajectory
+from lsm.readout.contract import Features, FittedReadout, Readout, fit_readout, restore_readout
+from lsm.readout.features import silent_samples
+from lsm.readout.regression import Logistic, Ridge
+from lsm.readout.softmax import Softmax
+
+__all__ = [
+    "Adadelta",
+    "Features",
+    "FittedReadout",
+    "Logistic",
+    "Readout",
+    "Ridge",
+    "Softmax",
+    "adadelta_trajectory",
+    "fit_readout",
+    "restore_readout",
+    "silent_samples",
+]
