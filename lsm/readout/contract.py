@@ -107,7 +107,8 @@ def fit_readout(
 ) -> FittedReadout:
     """Fit any readout, giving it those of `on_epoch`, `progress`, `state`, `save` that its `fit` takes.
 
-    `threads` limits the linear algebra (None: as it stands). Raises `ValueError` on features that do not fit together.
+    `threads` limits the linear algebra (None: as it stands); only ridge and logistic regression profit from more than
+    one, and only their last bits depend on it. Raises `ValueError` on features that do not fit together.
     """
     check_features("training", train, n_classes)
     check_features("validation", valid, n_classes)
@@ -118,7 +119,7 @@ def fit_readout(
     taken = inspect.signature(settings.fit).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     passed: Any = {name: value for name, value in callbacks.items() if takes_all or name in taken}
-    with _limited(threads):
+    with blas_threads(threads):
         scorer = settings.fit(train, valid, n_classes, seed, **passed)
         fitted = FittedReadout(scorer, n_classes, int(getattr(scorer, "epoch", 0)), 0.0)
         return FittedReadout(scorer, n_classes, fitted.epoch, fitted.accuracy(valid))
@@ -149,10 +150,10 @@ def check_features(part: str, features: Features, n_classes: int) -> None:
         raise ValueError(f"{part} counts contain values that are negative or not a number")
 
 
-def _limited(threads: int | None) -> Any:
-    """A context in which BLAS uses at most `threads` threads."""
+def blas_threads(threads: int | None) -> Any:
+    """A context in which BLAS uses at most `threads` threads (None: as it stands)."""
     if threads is None:
         return nullcontext()
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    return threadpool_limits(threads)
+    return threadpool_limits(threads, user_api="blas")

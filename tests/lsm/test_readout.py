@@ -138,6 +138,13 @@ def test_same_seed_same_readout(settings):
     np.testing.assert_array_equal(first.scores(TEST.counts), again.scores(TEST.counts))
 
 
+@pytest.mark.parametrize("settings", BY_EPOCH, ids=name)
+def test_the_number_of_threads_does_not_matter(settings):
+    wide = [liquid_counts(n, n, n_features=2000) for n in (500, 300)]
+    one, two = (fit_readout(settings, *wide, 4, seed=5, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one.scores(wide[1].counts), two.scores(wide[1].counts))
+
+
 @pytest.mark.parametrize("settings", ALL, ids=name)
 def test_a_saved_readout_scores_as_the_fitted_one(settings):
     fitted = fit_readout(settings, TRAIN, VALID, 4, seed=0)
