@@ -60,10 +60,18 @@ class Events:
     def take(self, index: NDArray[np.integer] | slice) -> Events:
         """The samples at `index`, in that order."""
         chosen = np.arange(len(self))[index]
-        counts = self.offsets[chosen + 1] - self.offsets[chosen]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        source = np.repeat(self.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return Events(self.packed[source], offsets, self.n_in, self.n_steps)
+        starts, ends = self.offsets[chosen], self.offsets[chosen + 1]
+        return Events.from_packed(
+            [self.packed[a:b] for a, b in zip(starts, ends, strict=True)], self.n_in, self.n_steps
+        )
+
+    @staticmethod
+    def from_packed(parts: list[NDArray[np.uint32]], n_in: int, n_steps: int) -> Events:
+        """Join the packed rasters of single samples, as `pack_raster` makes them."""
+        offsets = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(p) for p in parts], out=offsets[1:])
+        packed = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        return Events(packed, offsets, n_in, n_steps)
 
     @staticmethod
     def from_lists(
@@ -74,16 +82,24 @@ class Events:
         `steps` are ms bins, `channels` input indices; several events in one bin collapse to one.
         Raises `ValueError` where the raster does not fit the packed form.
         """
-        if not (0 < n_in <= MAX_CHANNELS and 0 < n_steps <= MAX_STEPS):
-            raise ValueError(f"a raster of {n_in} channels x {n_steps} ms: at most {MAX_CHANNELS} x {MAX_STEPS}")
-        parts = []
-        for t, c in zip(steps, channels, strict=True):
-            t, c = np.asarray(t, np.int64), np.asarray(c, np.int64)
-            inside = (t >= 0) & (t < n_steps) & (c >= 0) & (c < n_in)
-            parts.append(np.unique((t[inside] << 16 | c[inside]).astype(np.uint32)))
-        offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-        packed = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        return Events(packed.astype(np.uint32), offsets, n_in, n_steps)
+        parts = [pack_raster(t, c, n_in, n_steps) for t, c in zip(steps, channels, strict=True)]
+        return Events.from_packed(parts, n_in, n_steps)
+
+
+def pack_raster(
+    steps: NDArray[np.integer], channels: NDArray[np.integer], n_in: int, n_steps: int
+) -> NDArray[np.uint32]:
+    """One sample in packed form: ascending, without duplicates, without what lies outside `n_in` x `n_steps`.
+
+    `steps` (ms bins) and `channels` have one entry per event.
+    Raises `ValueError` where the raster does not fit the packed form.
+    """
+    if not (0 < n_in <= MAX_CHANNELS and 0 < n_steps <= MAX_STEPS):
+        raise ValueError(f"a raster of {n_in} channels x {n_steps} ms: at most {MAX_CHANNELS} x {MAX_STEPS}")
+    t, c = np.asarray(steps, np.int64), np.asarray(channels, np.int64)
+    inside = (t >= 0) & (t < n_steps) & (c >= 0) & (c < n_in)
+    codes = np.sort((t[inside] << 16 | c[inside]).astype(np.uint32), kind="stable")
+    return codes[np.concatenate([[True], codes[1:] != codes[:-1]])] if len(codes) else codes
 
 
 Inputs = Rates | Events

@@ -1,0 +1,206 @@
+"""N-MNIST: MNIST digits shown to a moving ATIS camera (Orchard et al. 2015, Front. Neurosci. 9:437).
+
+Read from the official folders, from the official archives or from a subset in the same layout. The addresses, checksums
+and the reader are tonic's; the download is ours, because tonic's writes under the final name, starts over when it
+breaks off and unpacks 70,000 files, which we read straight from the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from lsm.datasets.containers import Archive, Container, open_container
+from lsm.datasets.fetch import Progress, RemoteFile, fetch
+from lsm.datasets.recordings import POLARITIES, Sensor, pack_recording
+from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split, stream
+from lsm.encode import MAX_STEPS, Dataset, Events, Split
+
+COMPLETE = {"Train": 60_000, "Test": 10_000}
+LAST_TRAIN_ID = 50_000  # ids 50,001 to 60,000 are the validation part
+PARTIAL_VALID_SHARE = 10  # of an incomplete training part, a tenth is for validation
+MEMBER = re.compile(r"(?:^|/)(train|test)/([0-9])/([0-9]+)\.bin$", re.IGNORECASE)
+
+
+class PartialDataError(ValueError):
+    """Only a part of the data set is there; `override` is the setting that accepts it."""
+
+    override = "data.allow_partial=true"
+
+
+@plain_dataclass(frozen=True)
+class Recording:
+    """Where one recording is: `id` counts from 1 in its part, `member` is its name inside the container."""
+
+    id: int
+    label: int
+    member: str
+    container: Container
+
+
+@dataclass(frozen=True, config=STRICT)
+class NMnist(SubsetOptions):
+    """Options and loader of N-MNIST; raises pydantic's `ValidationError` on a bad value."""
+
+    name: str = "nmnist"
+    path: str | None = None
+    allow_partial: bool = False
+    n_steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="steps of 1 ms kept of each recording")] = 300
+
+    kind: ClassVar[str] = "events"
+    folders: ClassVar[tuple[str, ...]] = ("n-mnist", "nmnist", "NMNIST")
+    height: ClassVar[int] = 34
+    width: ClassVar[int] = 34
+
+    def load(self, root: Path, seed: int, progress: Progress | None = None, maximum: float | None = None) -> Dataset:
+        """Find, split, read, check and pack the recordings; what is missing altogether is downloaded.
+
+        `maximum` has no meaning for events and is ignored. Raises `PartialDataError` for an incomplete set that is not
+        allowed, `ValueError` for a bad recording, `FileNotFoundError` where nothing is found or can be downloaded.
+        """
+        with ExitStack() as stack:
+            found = self._find(root, stack)
+            self._check_complete(found)
+            for part in COMPLETE:
+                if not found[part]:
+                    found[part] = self._download(part, root, stack, progress)
+            parts = self._split(found, seed)
+            sensor = Sensor(self.height, self.width, self.n_steps)
+            digest = hashlib.sha256()
+            tick = _counter(sum(len(chosen) for chosen in parts.values()), progress)
+            splits = {part: _read(chosen, sensor, digest.update, tick) for part, chosen in parts.items()}
+        sources = sorted({r.container.path for chosen in parts.values() for r in chosen})
+        return Dataset(
+            name=self.name,
+            class_names=tuple("0123456789"),
+            **splits,
+            encoding={
+                "kind": "events",
+                "height": self.height,
+                "width": self.width,
+                "polarities": POLARITIES,
+                "n_steps": self.n_steps,
+            },
+            source=", ".join(sources),
+            checksums={"recordings": f"sha256:{digest.hexdigest()}"},
+            notes={"found_train": len(found["Train"]), "found_test": len(found["Test"])},
+        )
+
+    def _find(self, root: Path, stack: ExitStack) -> dict[str, list[Recording]]:
+        """The recordings of each part, by id; of several containers the one that holds most of a part is taken."""
+        best: dict[str, list[Recording]] = {part: [] for part in COMPLETE}
+        for place in self._places(root):
+            for container in _containers(place, stack):
+                for part, recordings in _list(container).items():
+                    if len(recordings) > len(best[part]):
+                        best[part] = recordings
+        if self.path is not None:
+            for part, recordings in best.items():
+                if not recordings:
+                    raise FileNotFoundError(f"data.path={self.path}: no recordings {part}/<digit>/<id>.bin in there")
+        return best
+
+    def _places(self, root: Path) -> list[Path]:
+        if self.path is None:
+            return [root / name for name in self.folders if (root / name).is_dir()]
+        return [Path(self.path).expanduser()]
+
+    def _check_complete(self, found: dict[str, list[Recording]]) -> None:
+        if self.allow_partial or all(_is_complete(part, r) for part, r in found.items() if r):
+            return
+        where = sorted({recordings[0].container.path for recordings in found.values() if recordings})
+        path = "" if self.path is None else f" data.path={self.path}"
+        raise PartialDataError(
+            f"N-MNIST is incomplete: {', '.join(where)} has {len(found['Train']):,} of 60,000 training and "
+            f"{len(found['Test']):,} of 10,000 test recordings; to use them: "
+            f"lsmrun model=nalsm data=nmnist{path} {PartialDataError.override}"
+        )
+
+    def _download(self, part: str, root: Path, stack: ExitStack, progress: Progress | None) -> list[Recording]:
+        from tonic.datasets import NMNIST
+
+        remote = {
+            "Train": RemoteFile(NMNIST.train_filename, f"md5:{NMNIST.train_md5}", (NMNIST.train_url,)),
+            "Test": RemoteFile(NMNIST.test_filename, f"md5:{NMNIST.test_md5}", (NMNIST.test_url,)),
+        }[part]
+        archive = fetch(remote, root / self.folders[0], progress)
+        recordings = _list(open_container(archive, stack))[part]
+        if not _is_complete(part, recordings):
+            raise ValueError(f"{archive}: {len(recordings):,} recordings instead of {COMPLETE[part]:,}")
+        return recordings
+
+    def _split(self, found: dict[str, list[Recording]], seed: int) -> dict[str, list[Recording]]:
+        train, test = found["Train"], found["Test"]
+        if _is_complete("Train", train):
+            parts = {"train": train[:LAST_TRAIN_ID], "valid": train[LAST_TRAIN_ID:], "test": test}
+        else:
+            labels = np.array([r.label for r in train])
+            n_valid = round(len(train) / PARTIAL_VALID_SHARE)
+            inner, valid, _ = stratified_split(labels, n_valid, 0, stream(seed, "split"))
+            parts = {"train": [train[k] for k in inner], "valid": [train[k] for k in valid], "test": test}
+        chosen = {}
+        for part, recordings in parts.items():
+            index = self.choose(part, np.array([r.label for r in recordings], np.int64), seed)
+            chosen[part] = [recordings[k] for k in index]
+        return chosen
+
+
+def _containers(place: Path, stack: ExitStack) -> list[Container]:
+    """A folder and the archives in it, or an archive; with the archives inside these."""
+    outer = [open_container(place, stack)]
+    if place.is_dir():
+        archives = sorted(p for p in place.iterdir() if p.suffix.lower() == ".zip")
+        outer += [open_container(p, stack) for p in archives]
+    return outer + [inner for c in outer if isinstance(c, Archive) for inner in c.nested(stack)]
+
+
+def _list(container: Container) -> dict[str, list[Recording]]:
+    """The recordings of a container by part and id; raises `ValueError` where an id occurs twice."""
+    parts: dict[str, dict[int, Recording]] = {part: {} for part in COMPLETE}
+    for member in container.files:
+        if match := MEMBER.search(member):
+            by_id, number = parts[match[1].capitalize()], int(match[3])
+            if number in by_id:
+                raise ValueError(f"{container.path}: {member} and {by_id[number].member} are the same recording")
+            by_id[number] = Recording(number, int(match[2]), member, container)
+    return {part: [by_id[k] for k in sorted(by_id)] for part, by_id in parts.items()}
+
+
+def _is_complete(part: str, recordings: list[Recording]) -> bool:
+    """Whether ids 1 to 60,000 (10,000) are all there: ids are unique and ascending, so the ends tell."""
+    n = COMPLETE[part]
+    return len(recordings) == n and recordings[0].id == 1 and recordings[-1].id == n
+
+
+def _read(
+    recordings: list[Recording], sensor: Sensor, digest: Callable[[bytes], None], tick: Callable[[], None]
+) -> Split:
+    parts = []
+    for r in recordings:
+        data = r.container.read(r.member)
+        digest(f"{r.member} {len(data)}\n".encode() + data)
+        parts.append(pack_recording(data, f"{r.container.path}/{r.member}", sensor))
+        tick()
+    labels = np.array([r.label for r in recordings], np.int64)
+    return Split(Events.from_packed(parts, sensor.n_in, sensor.n_steps), labels, tuple(r.member for r in recordings))
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    return tick
