@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
+from threadpoolctl import threadpool_info
 
 from lsm import readout
 from lsm.readout import Adadelta, Features, Logistic, Ridge, Softmax, fit_readout, linear, restore_readout
@@ -139,10 +140,25 @@ def test_same_seed_same_readout(settings):
 
 
 @pytest.mark.parametrize("settings", BY_EPOCH, ids=name)
-def test_the_number_of_threads_does_not_matter(settings):
-    wide = [liquid_counts(n, n, n_features=2000) for n in (500, 300)]
-    one, two = (fit_readout(settings, *wide, 4, seed=5, threads=threads) for threads in (1, 2))
-    np.testing.assert_array_equal(one.scores(wide[1].counts), two.scores(wide[1].counts))
+def test_epochs_run_on_one_blas_thread_whatever_is_allowed(settings):
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    seen = []
+    fit_readout(settings, TRAIN, VALID, 4, seed=5, threads=2, on_epoch=lambda *_: seen.extend(blas()))
+    assert set(seen) == {1}
+
+
+def test_threads_limit_the_solvers_of_scikit_learn():
+    seen = []
+
+    class Watches(Ridge):
+        def fit(self, *data):
+            seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+            return super().fit(*data)
+
+    fit_readout(Watches(), TRAIN, VALID, 4, seed=5, threads=1)
+    assert set(seen) == {1}
 
 
 @pytest.mark.parametrize("settings", ALL, ids=name)
