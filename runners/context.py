@@ -1,8 +1,9 @@
 """What a runner is, and what it is given.
 
-A runner is an object with `run(context)`, built from the `runner` section of the configuration: `conf/runner/<name>.yaml`
-names its class (`_target_`) and that class's keywords; ours are frozen pydantic dataclasses in `runners/<name>.py`, light
-at import because they are imported before anything is known to be right. A user's own class may stand there as well.
+A runner is an object with `run(context)`, built from the `runner` section of the configuration:
+`conf/runner/<name>.yaml` names its class (`_target_`) and that class's keywords; ours are frozen pydantic dataclasses
+in `runners/<name>.py`, light at import because they are imported before anything is known to be right. A user's own
+class may stand there as well.
 
 - `needs`: class attribute, the sections that are built for it; default ("model", "data", "readout").
 - `tracked`: class attribute, False if there is nothing to record in MLflow; default True.
@@ -80,6 +81,6 @@ NOT_PART_OF_THE_JOB = ("tracking", "paths", "debug", "resume", "threads")
 
 
 def job_hash(config: dict[str, Any]) -> str:
-    """16 hex digits naming the work that a resolved configuration asks for; keys that cannot change a result are left out."""
+    """16 hex digits that name the work a resolved configuration asks for: keys that change no result are left out."""
     work = {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_JOB}
     return hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -55,6 +55,7 @@ def suggest(name: str, allowed: Sequence[str], shown: int = 12) -> str:
     best = nearest(name, allowed)
     names = sorted(allowed)
     if len(names) > shown:
-        names = sorted(names, key=lambda n: -difflib.SequenceMatcher(None, name, n).ratio())[:shown] + ["..."]
+        names = sorted(names, key=lambda n: -difflib.SequenceMatcher(None, name, n).ratio())[:shown]
+        names.append("...")
     listing = f"(allowed: {', '.join(names)})" if names else "(none is allowed)"
     return f"did you mean {best}? {listing}" if best else listing

@@ -68,8 +68,7 @@ class Progress:
 
             def advance(done: int, total: int | None = None) -> None:
                 rate = format_rate(done, time.monotonic() - started, unit)
-                known = {} if total is None else {"total": total}
-                bars.update(task, completed=done, rate=rate, **known)
+                bars.update(task, completed=done, total=total, rate=rate)
 
             yield advance
 

@@ -1,0 +1,118 @@
+"""From what was typed to one resolved configuration, with Hydra's errors told in the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runners.check import UserError, one_line
+from runners.explain import show, unknown_key
+from runners.options import Groups, find_groups, nearest, suggest
+from runners.paths import home_folder
+
+OmegaConf.register_new_resolver("lsmrun_home", lambda configured: str(home_folder(configured)), replace=True)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where configurations are found: the built-in ones and a user's own folder."""
+
+    config_dir: str | None = None
+    config_name: str = "config"
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of one job, Hydra's own part included; raises `UserError`."""
+        added: list[str] = []
+        if self.config_dir is not None:
+            if not Path(self.config_dir).is_dir():
+                raise UserError(f"--config-dir {self.config_dir}: no such folder")
+            added = [f"hydra.searchpath=['file://{Path(self.config_dir).absolute()}']"]
+            added *= not any(o.lstrip("+").startswith("hydra.searchpath") for o in overrides)
+        try:
+            with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
+                return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise self._explain(overrides, error) from error
+
+    def _explain(self, overrides: Sequence[str], error: Exception) -> UserError:
+        """Find the override that is wrong and say what is allowed instead."""
+        groups = find_groups(self.config_dir)
+        try:
+            parsed = [parse(text, groups) for text in overrides]
+            for override in parsed:
+                _check_choice(override, groups)
+            choices = [o for o in parsed if o.key_or_group in groups]
+            if len(choices) < len(parsed):
+                known = self.compose([str(o.input_line) for o in choices])
+                for override in parsed:
+                    _check_key(override, known, groups)
+        except UserError as found:
+            return found
+        return UserError(one_line(error))
+
+
+def parse(text: str, groups: Groups) -> Override:
+    """One typed override; raises `UserError` if it is none."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        if "=" not in text:
+            options = [f"{group}={option}" for group, names in groups.items() for option in names]
+            best = next((o for o in options if o.partition("=")[2] == text), None) or nearest(text, options)
+            hint = f"; did you mean {best}?" if best else ""
+            raise UserError(f"{text}: expected KEY=VALUE{hint}") from error
+        key, _, value = text.partition("=")
+        raise UserError(f"{text}: {value or 'nothing'} cannot be read as the value of {key}; quote it") from error
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values without Hydra's part; raises `UserError` for a reference that leads nowhere."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    try:
+        config = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+
+def _check_choice(override: Override, groups: Groups) -> None:
+    group = override.key_or_group
+    value = override.value()
+    if group not in groups or override.is_delete() or value is None:
+        return
+    if value not in groups[group]:
+        raise UserError(f"{group}={show(value)}: no such option; {suggest(str(value), list(groups[group]))}")
+
+
+def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
+    key = override.key_or_group
+    if key in groups or override.is_add() or key.startswith("hydra"):
+        return
+    section, _, name = key.rpartition(".")
+    value = OmegaConf.select(known, key, default=KeyError)
+    if value is not KeyError:
+        return
+    parent = OmegaConf.select(known, section) if section else known
+    if isinstance(parent, DictConfig) and section:
+        raise UserError(unknown_key(section, name, override.value(), [str(k) for k in parent if k != "_target_"]))
+    every = [*flat_keys(resolve(known)), *groups]
+    raise UserError(f"{key}={show(override.value())}: unknown key; {suggest(key, every)}")
+
+
+def flat_keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """All dotted keys of a configuration, `_target_` aside."""
+    keys: list[str] = []
+    for key, value in config.items():
+        if key == "_target_":
+            continue
+        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"]
+    return keys

@@ -1,0 +1,146 @@
+"""One job from its composed configuration to the end of its MLflow run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from runners.check import UserError, one_line
+from runners.context import Context, job_hash
+from runners.paths import data_folder, home_folder, usable_cores
+from runners.plan import Plan, make_plan
+from runners.progress import Progress
+from runners.provenance import package_versions, provenance
+from runners.store import open_store
+from runners.tracking import RunLabel, Tracker, run_name
+
+NOT_A_PARAM = ("tracking", "paths", "debug", "resume", "threads")
+"""Keys that say how a run is made, not what it is; they are in the artifact `config.yaml`."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM)."""
+
+
+def run_job(cfg: DictConfig, hydra: DictConfig) -> None:
+    """Check, prepare and run one job; its errors are raised after its MLflow run is closed."""
+    plan = make_plan(cfg, hydra)
+    output_dir = Path(hydra.runtime.output_dir)
+    _log_to(output_dir / "lsmrun.log")
+    context = make_context(plan, output_dir)
+    prepare = getattr(plan.runner, "prepare", None)
+    with interruptible():
+        if prepare is not None:
+            context = dataclasses.replace(context, prepared=_prepared(prepare, context))
+        results = _run_tracked(plan, context) if plan.is_tracked else plan.runner.run(context)
+    _show_results(context, results or {})
+
+
+def make_context(plan: Plan, output_dir: Path) -> Context:
+    """What the runner is given; raises `UserError` if the tracking server does not answer."""
+    options = plan.options
+    home = home_folder(options.paths.home)
+    return Context(
+        config=plan.config,
+        choices=plan.choices,
+        overrides=plan.overrides,
+        model=plan.parts.get("model"),
+        data=plan.parts.get("data"),
+        readout=plan.parts.get("readout"),
+        seed=options.seed,
+        threads=options.threads or usable_cores(),
+        data_root=data_folder(options.paths.data),
+        home=home,
+        output_dir=output_dir,
+        resume=options.resume,
+        checkpoint=options.checkpoint,
+        debug=options.debug,
+        job=job_hash(plan.config),
+        tracker=Tracker(open_store(home, options.tracking.uri)),
+        progress=Progress(),
+    )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM raises `Terminated` inside, so that it ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated("terminated")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepared(prepare: Any, context: Context) -> Any:
+    try:
+        return prepare(context)
+    except UserError:
+        raise
+    except (ValueError, OSError) as error:
+        raise UserError(one_line(error)) from error
+
+
+def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
+    tracker, tracking = context.tracker, plan.options.tracking
+    name = run_name(plan.choices, plan.overrides, tracking.varied)
+    label = RunLabel(
+        experiment=plan.experiment,
+        name=name if tracking.varied else tracking.name or name,
+        job=context.job,
+        parent=tracking.parent,
+        tags={**provenance(context.threads), **plan.tags},
+    )
+    try:
+        tracker.start(label, resume=context.resume)
+        if tracker.resumed:
+            context.progress.say(f"going on with the MLflow run {tracker.run_id} of this command")
+        tracker.params({k: v for k, v in plan.config.items() if k not in NOT_A_PARAM} | plan.chosen)
+        tracker.yaml(plan.config, "config.yaml")
+        tracker.yaml({**provenance(context.threads), "packages": package_versions()}, "environment.yaml")
+        results: dict[str, float] | None = plan.runner.run(context)
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        logging.getLogger("lsmrun").error("%s\n%s", status, traceback.format_exc())
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            tracker.artifact(context.output_dir / "lsmrun.log")
+        tracker.end(status, error)
+        raise
+    tracker.end()
+    return results
+
+
+def _show_results(context: Context, results: dict[str, float]) -> None:
+    width = max(map(len, results), default=0)
+    for name, value in results.items():
+        context.progress.say(f"{name:<{width}}  {value:.6g}")
+    if context.tracker.run_id:
+        context.progress.say(f"MLflow run {context.tracker.run_id}; to look at it: {context.tracker.store.ui_command}")
+
+
+def _log_to(path: Path) -> None:
+    """Send Python's log messages, warnings included, to the job's own file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    for other in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(other)
+        other.close()
+    root.addHandler(handler)
+    logging.captureWarnings(True)

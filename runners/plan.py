@@ -1,0 +1,85 @@
+"""One job, checked in full before any of it starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from runners.check import Options, UserError, build, check_kinds, read_options
+from runners.compose import resolve
+from runners.context import NEEDS
+from runners.options import CONF
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration and the objects that it describes."""
+
+    config: dict[str, Any]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    options: Options
+    runner: Any
+    parts: dict[str, Any]
+    """Objects by section; only those that the runner needs."""
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether the runner wants an MLflow run."""
+        return bool(getattr(self.runner, "tracked", True))
+
+    @property
+    def experiment(self) -> str:
+        """`classify/mnist`: what runs of the same task on the same data share."""
+        names = [self.choices[group] for group in ("runner", "data") if group in self.choices]
+        return self.options.tracking.experiment or "/".join(names)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The choices of our own groups, as they are typed: model=nalsm, data=mnist."""
+        return {group: option for group, option in self.choices.items() if not group.startswith("hydra/")}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the run: what was chosen, and the user's own."""
+        own = {key: str(value) for key, value in self.options.tracking.tags.items()}
+        return {f"lsmrun.{group}": option for group, option in self.chosen.items()} | own
+
+
+def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
+    """Build and check everything that a job needs; `cfg` is the job's part, `hydra` Hydra's. Raises `UserError`."""
+    folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
+    for folder in map(str, (Path.cwd(), *folders)):  # where a user's own classes are found
+        if folder not in sys.path:
+            sys.path.append(folder)
+    choices = {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
+    config = resolve(cfg)
+    options = read_options(config, sections=(*choices, *NEEDS, "runner"))
+    runner = build(_section(config, "runner"), "runner")
+    if not callable(getattr(runner, "run", None)):
+        raise UserError(f"runner={choices.get('runner')}: {type(runner).__name__} has no run(context)")
+    parts = {name: build(_section(config, name), name) for name in getattr(runner, "needs", NEEDS)}
+    check_kinds(parts.get("model"), parts.get("data"), choices, lambda: _data_targets([CONF, *folders]))
+    return Plan(config, choices, tuple(hydra.overrides.task), options, runner, parts)
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    if not isinstance(section, Mapping) or "_target_" not in section:
+        raise UserError(f"{name}: nothing is chosen; give {name}=<option> (lsmrun --help lists them)")
+    return section
+
+
+def _data_targets(folders: Sequence[Path]) -> dict[str, str]:
+    """The class that each option of `data` names."""
+    targets = {}
+    for path in (path for folder in folders for path in sorted((folder / "data").glob("*.yaml"))):
+        loaded = OmegaConf.load(path)
+        if isinstance(loaded, DictConfig) and "_target_" in loaded:
+            targets[path.stem] = str(loaded["_target_"])
+    return targets
