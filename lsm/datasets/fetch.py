@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 Progress = Callable[[int, int], None]
 
 CONNECT_S, READ_S = 5, 30  # short enough that three dead mirrors cost 15 s, long enough for a slow server
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 
 
 class DownloadError(FileNotFoundError):
@@ -103,9 +102,7 @@ def _download_from(url: str, remote: RemoteFile, target: Path, progress: Progres
     """Get the file from one mirror, going on as long as a broken connection still brought something."""
     import pooch
 
-    logger = logging.getLogger(pooch.get_logger().name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # pooch announces each download on stderr; progress is the caller's business
+    pooch.get_logger().setLevel("WARNING")  # it announces each download on stderr; progress is the caller's business
     resume = _Resume(target.with_name(f"{target.name}.part"), progress)
     try:
         while True:
@@ -118,7 +115,6 @@ def _download_from(url: str, remote: RemoteFile, target: Path, progress: Progres
                 if not (resume.size() > before or (resumed and resume.size() == 0)):
                     raise
     finally:
-        logger.setLevel(level)
         if resume.size() == 0:
             resume.part.unlink(missing_ok=True)
 

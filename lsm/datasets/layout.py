@@ -45,7 +45,7 @@ def find_labelled(container: Container) -> list[Labelled]:
     for folder in classes:
         if not n_usable[folder]:
             raise ValueError(
-                f"{container.path}: class folder '{folder}' has no *{', *'.join(usable)} ({n_others[folder]} other files)"
+                f"{container.path}: class folder '{folder}' has no *{', *'.join(usable)}; {n_others[folder]} other files"
             )
     return files
 
