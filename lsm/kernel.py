@@ -37,13 +37,22 @@ from lsm.parameters import LiquidParameters
 # as unpredictable as "did this weight hit its bound" costs more than the arithmetic around it.
 _jit = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "contract"})
 
-STATS = ("liquid_spikes", "input_spikes", "propagations", "plastic_updates", "astrocyte_end", "astrocyte_negative_steps")
+STATS = (
+    "liquid_spikes",
+    "input_spikes",
+    "propagations",
+    "plastic_updates",
+    "astrocyte_end",
+    "astrocyte_negative_steps",
+)
 """Columns of the per-sample statistics, in order; spikes and operations are totals over the sample."""
 
 _NO_LEARNING, _STDP, _ASTRO, _CALCIUM = 0, 1, 2, 3
 _MODES = {"none": _NO_LEARNING, "stdp": _STDP, "astro_stdp": _ASTRO, "ap_stdp": _CALCIUM}
 _INPUT_CHARGE = np.float32(100)  # five thresholds: one event always makes an input neuron spike
-_FLUSH = np.float32(1e-12)  # below this a trace or a tail is set to 0: denormal numbers are slow, and it changes nothing
+_FLUSH = np.float32(
+    1e-12
+)  # below this a trace or a tail is set to 0: denormal numbers are slow, and it changes nothing
 
 
 class Net(NamedTuple):
@@ -144,7 +153,9 @@ def net_of(liquid: Liquid) -> Net:
     """The kernel's view of a liquid."""
     fields = {name: getattr(liquid, name) for name in Net._fields}
     # numba compiles anew for read-only arrays, so hand it writeable ones only
-    return Net(**{k: np.require(v, requirements=["C", "W"]) if isinstance(v, np.ndarray) else v for k, v in fields.items()})
+    return Net(
+        **{k: np.require(v, requirements=["C", "W"]) if isinstance(v, np.ndarray) else v for k, v in fields.items()}
+    )
 
 
 def constants_of(p: LiquidParameters) -> Constants:
@@ -240,7 +251,7 @@ def make_scratch(net: Net) -> Scratch:
         np.zeros(n, f),
         np.zeros(n, np.int32),
         np.zeros((n + 7) // 8 * 8, np.uint8),
-        np.zeros(n, np.uint32),
+        np.zeros(n + 8, np.uint32),
         np.zeros(net.n_in, np.uint32),
         np.zeros(net.n_in, f),
         np.zeros(net.n_in, np.int32),
@@ -249,7 +260,7 @@ def make_scratch(net: Net) -> Scratch:
         np.zeros(net.n_in, np.uint8),
         np.zeros(net.n_in, np.uint64),
         np.zeros(net.n_in, np.uint8),
-        np.zeros(net.n_in, np.uint32),
+        np.zeros(net.n_in + 1, np.uint32),
         np.zeros(n, np.uint64),
         np.zeros(len(net.col), np.uint32),
         np.zeros(len(net.col), np.uint32),
@@ -263,7 +274,19 @@ def make_scratch(net: Net) -> Scratch:
 
 
 @_jit
-def _row(w: Any, col: Any, first: Any, last: Any, gain: Any, rate: Any, x: Any, low: Any, high: Any, current: Any, change: Any) -> None:
+def _row(
+    w: Any,
+    col: Any,
+    first: Any,
+    last: Any,
+    gain: Any,
+    rate: Any,
+    x: Any,
+    low: Any,
+    high: Any,
+    current: Any,
+    change: Any,
+) -> None:
     """A spike travels along its row: add to the targets' currents and apply the pre-synaptic half of STDP."""
     for k in range(first, last):
         i = col[k]
@@ -276,7 +299,18 @@ def _row(w: Any, col: Any, first: Any, last: Any, gain: Any, rate: Any, x: Any, 
 
 @_jit
 def _column(
-    w: Any, pre: Any, pos: Any, first: Any, last: Any, x: Any, spiking: Any, tail: Any, by_trace: Any, by_spike: Any, low: Any, high: Any
+    w: Any,
+    pre: Any,
+    pos: Any,
+    first: Any,
+    last: Any,
+    x: Any,
+    spiking: Any,
+    tail: Any,
+    by_trace: Any,
+    by_spike: Any,
+    low: Any,
+    high: Any,
 ) -> Any:
     """A target spiked: change all its synapses whose sender has a trace or spikes too; returns the sum of dW c_j."""
     total = np.float32(0)
@@ -335,9 +369,7 @@ def _present(
     s.flags[:] = 0
     s.v_in[:] = zero
     s.free_in[:] = 0
-    eta, astro, w_astro, bias = c.eta, c.astro_bias, c.w_astro, c.astro_bias
-    if mode != 2:
-        astro = c.eta
+    eta, astro, w_astro, bias = c.eta, c.eta, c.w_astro, c.astro_bias
     n_waiting = 0
     event = first_event
     total_liquid = 0
@@ -360,10 +392,9 @@ def _present(
         n_liquid = 0
         for word in range(len(flag_words)):
             if flag_words[word] != 0:
-                for i in range(8 * word, 8 * word + 8):
-                    if s.flags[i]:
-                        s.liquid_spikes[n_liquid] = i
-                        n_liquid += 1
+                for i in range(8 * word, 8 * word + 8):  # without a branch: which of the eight it was is unpredictable
+                    s.liquid_spikes[n_liquid] = i
+                    n_liquid += s.flags[i]
         n_input = 0
         kept = 0
         for a in range(n_waiting):
@@ -390,9 +421,8 @@ def _present(
         else:
             _draw(key, t, s.active, s.chance, n_active, s.hits)
             for a in range(n_active):
-                if s.hits[a]:
-                    s.events[n_events] = s.active[a]
-                    n_events += 1
+                s.events[n_events] = s.active[a]
+                n_events += s.hits[a]
         for a in range(n_events):
             j = s.events[a]
             if s.v_in[j] < c.threshold:
@@ -443,7 +473,7 @@ def _present(
             first, last = net.row_ptr[j], net.row_ptr[j + np.uint32(1)]
             gain = one - s.tail[j]
             s.tail[j] = one
-            propagations += np.int64(last - first)
+            propagations += np.int64(last - first)  # type: ignore[assignment]
             if not plastic:
                 for k in range(first, last):
                     s.current[net.col[k]] += w[k] * gain
@@ -466,10 +496,14 @@ def _present(
                 end = s.list_end[i] if listed else net.col_ptr[i + np.uint32(1)]
                 own = x[i]
                 moved = _column(w, pre_list, pos_list, start, exc, x, s.spiking, s.tail, up, down * own, zero, c.w_max)
-                moved += _column(w, pre_list, pos_list, exc, liquid, x, s.spiking, s.tail, down, up * own, -c.w_max, zero)
-                moved += _column(w, pre_list, pos_list, liquid, end, x, s.spiking, s.tail, up, down * own, -c.w_max, c.w_max)
+                moved += _column(
+                    w, pre_list, pos_list, exc, liquid, x, s.spiking, s.tail, down, up * own, -c.w_max, zero
+                )
+                moved += _column(
+                    w, pre_list, pos_list, liquid, end, x, s.spiking, s.tail, up, down * own, -c.w_max, c.w_max
+                )
                 s.change[i] += moved
-                updates += np.int64(end - start)
+                updates += np.int64(end - start)  # type: ignore[assignment]
 
         # --- potentials, and who is above threshold and free at the next step
         for i in range(n):
@@ -496,7 +530,9 @@ def _present(
 
         # --- the astrocyte sets the rate of depression of the next step
         if mode == 2:
-            astro = max(astro + (w_astro * sensed + bias - astro) / c.tau_astro, c.astro_floor)
+            astro = astro + (w_astro * sensed + bias - astro) / c.tau_astro
+            if astro < c.astro_floor:
+                astro = c.astro_floor
             negative += astro < 0
         updated = astro
         eta *= decay
@@ -535,7 +571,9 @@ def _present(
 
 
 @_jit
-def _activate(s: Scratch, drive: Drive, sample: int, first_step: int, steps: int) -> tuple[int, int, int]:
+def _activate(
+    active: Any, chance: Any, is_active: Any, drive: Drive, sample: int, first_step: int, steps: int
+) -> tuple[int, int, int]:
     """Find the channels that can spike in this sample; returns their number and the range of events in the window."""
     n_active = 0
     if drive.is_events:
@@ -545,20 +583,20 @@ def _activate(s: Scratch, drive: Drive, sample: int, first_step: int, steps: int
         stop = low
         while stop < high and np.int64(drive.packed[stop] >> np.uint32(16)) < first_step + steps:
             j = drive.packed[stop] & np.uint32(0xFFFF)
-            if s.is_active[j] == 0:
-                s.is_active[j] = 1
-                s.active[n_active] = j
+            if is_active[j] == 0:
+                is_active[j] = 1
+                active[n_active] = j
                 n_active += 1
             stop += 1
         for a in range(n_active):
-            s.is_active[s.active[a]] = 0
+            is_active[active[a]] = 0
         return n_active, low, stop
     scale = np.float64(drive.scale[sample])
     for j in range(drive.pixels.shape[1]):
         p = min(drive.pixels[sample, j] * scale, 1.0)
         if p > 0.0:
-            s.active[n_active] = j
-            s.chance[n_active] = np.uint64(p * 4294967296.0)
+            active[n_active] = j
+            chance[n_active] = np.uint64(p * 4294967296.0)
             n_active += 1
     return n_active, 0, 0
 
@@ -593,7 +631,7 @@ def run_block(
     plastic = mode != 0
     listed = plastic and not carry
     for b in range(len(samples)):
-        n_active, low, high = _activate(s, drive, samples[b], 0, steps)
+        n_active, low, high = _activate(s.active, s.chance, s.is_active, drive, samples[b], 0, steps)
         if listed:
             for i in range(net.n):
                 s.list_end[i] = net.col_liquid[i]
@@ -652,10 +690,29 @@ def init_block(
     s = make_scratch(net)
     ignored = np.zeros(net.n, np.uint32)
     for b in range(len(samples)):
-        n_active, low, high = _activate(s, drive, samples[b], first_steps[b], steps)
+        n_active, low, high = _activate(s.active, s.chance, s.is_active, drive, samples[b], first_steps[b], steps)
         if not carry:
             x[:] = np.float32(0)
         _present(
             net, c, s, w, x, calcium, drive.is_events, drive.packed, low, high, first_steps[b], n_active,
             _sample_key(seed, keys[b]), steps, mode, 1.0, False, rec, ignored, stats[b],
         )  # fmt: skip
+
+
+@_jit
+def count_events(drive: Drive, steps: int, seed: Any, samples: Any, counts: Any) -> None:
+    """Count the input events of `samples` over `steps` ms, with the random numbers that `run_block` draws for them."""
+    n_in = counts.shape[1]
+    active, chance = np.zeros(n_in, np.uint32), np.zeros(n_in, np.uint64)
+    is_active, hits = np.zeros(n_in, np.uint8), np.zeros(n_in, np.uint8)
+    for b in range(len(samples)):
+        n_active, low, high = _activate(active, chance, is_active, drive, samples[b], 0, steps)
+        if drive.is_events:
+            for event in range(low, high):
+                counts[b, drive.packed[event] & np.uint32(0xFFFF)] += 1
+            continue
+        key = _sample_key(seed, samples[b])
+        for t in range(steps):
+            _draw(key, t, active, chance, n_active, hits)
+            for a in range(n_active):
+                counts[b, active[a]] += hits[a]

@@ -4,7 +4,7 @@
 |---|---|---|
 | `positions` | `(n, 3)` int16 | lattice site of each liquid neuron |
 | `row_ptr`, `col` | `(n + n_in + 1,)` uint64, `(n_syn,)` uint16 | targets of each sending neuron, ascending (CSR) |
-| `col_ptr`, `csc_pre`, `csc_pos` | `(n + 1,)` uint64, `(n_syn,)` uint32 | senders of each target, ascending, and where in `col` |
+| `col_ptr`, `csc_pre`, `csc_pos` | `(n + 1,)` uint64, `(n_syn,)` uint32 | senders of each target, and where in `col` |
 | `col_exc`, `col_liquid` | `(n,)` uint64 | ends of the excitatory and of the liquid part of each target's sender list |
 | `w_start` | `(n_syn,)` float32 | signed start weights in CSR order |
 | `sensed` | `(n + n_in,)` float32 | 1 where the astrocyte senses the neuron, else 0 |

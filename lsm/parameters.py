@@ -56,7 +56,7 @@ class LiquidParameters:
 
     # --- astrocyte (learning = astro_stdp)
     w_astro: Annotated[float, Field(ge=0, description="gain from (liquid - input) spikes per ms to depression")] = 0.015
-    astro_bias: Annotated[float, Field(description="resting level b of the astrocyte, as is A-")] = 0.15
+    astro_bias: Annotated[float, Field(description="resting level b of the astrocyte; it starts at eta")] = 0.15
     tau_astro_ms: Annotated[float, Field(ge=1)] = 100.0
     astro_density: Annotated[Probability, Field(description="share of neurons that the astrocyte senses")] = 1.0
     astro_floor: Annotated[bool, Field(description="keep the astrocyte at or above 0 (the original does not)")] = False
