@@ -144,8 +144,12 @@ class NMnist(SubsetOptions):
             parts = {"train": train[:LAST_TRAIN_ID], "valid": train[LAST_TRAIN_ID:], "test": test}
         else:
             labels = np.array([r.label for r in train])
-            n_valid = round(len(train) / PARTIAL_VALID_SHARE)
-            inner, valid, _ = stratified_split(labels, n_valid, 0, stream(seed, "split"))
+            n_valid = max(round(len(train) / PARTIAL_VALID_SHARE), len(np.unique(labels)))
+            try:
+                inner, valid, _ = stratified_split(labels, n_valid, 0, stream(seed, "split"))
+            except ValueError as error:
+                where = train[0].container.path
+                raise ValueError(f"{where}: too few recordings for a validation part: {error}") from error
             parts = {"train": [train[k] for k in inner], "valid": [train[k] for k in valid], "test": test}
         chosen = {}
         for part, recordings in parts.items():

@@ -47,9 +47,7 @@ def random_recording(seed: int, n: int = 50, size: int = 34) -> bytes:
 def nmnist_members(n_train: int, n_test: int) -> dict[str, bytes]:
     """Members of a small set in the official layout; id `k` shows digit `k % 10`."""
     parts = (("Train", n_train), ("Test", n_test))
-    return {
-        f"{part}/{k % 10}/{k:05d}.bin": random_recording(k) for part, n in parts for k in range(1, n + 1)
-    }
+    return {f"{part}/{k % 10}/{k:05d}.bin": random_recording(k) for part, n in parts for k in range(1, n + 1)}
 
 
 def write_tree(folder: Path, members: Mapping[str, bytes]) -> Path:
