@@ -47,7 +47,7 @@ class Options:
 
     paths: PathOptions
     tracking: TrackingOptions
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="one seed for everything random")] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="one seed for everything random")] = 0
     threads: Annotated[int, Field(ge=1, description="CPU threads")] | None = None
     debug: bool = False
     resume: bool = True

@@ -5,6 +5,7 @@ Exit status: 0 done; 1 a job failed; 2 the input is wrong; 130 interrupted; 143 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -45,6 +46,8 @@ def _dispatch(typed: list[str]) -> int:
     from runners.compose import Source
 
     args = _parse(typed)
+    overrides = set(args.overrides)
+    typed = [*(word for word in typed if word not in overrides), *args.overrides]  # Hydra wants them together
     source = Source(args.config_dir, args.config_name or "config")
     if args.multirun:
         return _sweep(source, typed, args.overrides)
@@ -122,8 +125,18 @@ def job(cfg: DictConfig) -> None:
         name = "" if alone else f"job {hydra.job.num}: "
         status = report(error, debug=bool(cfg.get("debug")), name=name, log=folder / "lsmrun.log")
         if alone:
+            if status == WRONG_INPUT:
+                _remove_traces(folder)
             raise SystemExit(status) from error
         (folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _remove_traces(folder: Path) -> None:
+    """Take away the log of a job that never began, and its folders as far as they are empty then."""
+    (folder / "lsmrun.log").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for empty in (folder, *folder.parents[:2]):
+            empty.rmdir()
 
 
 def report(error: BaseException, debug: bool, name: str = "", log: Path | None = None) -> int:

@@ -104,8 +104,10 @@ def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     parent = OmegaConf.select(known, section) if section else known
     if isinstance(parent, DictConfig) and section:
         raise UserError(unknown_key(section, name, override.value(), [str(k) for k in parent if k != "_target_"]))
-    every = [*flat_keys(resolve(known)), *groups]
-    raise UserError(f"{key}={show(override.value())}: unknown key; {suggest(key, every)}")
+    config = resolve(known)
+    top = sorted({*config, *groups})
+    hint = suggest(key, top, shown=20, also=flat_keys(config))
+    raise UserError(f"{key}={show(override.value())}: unknown key; {hint}")
 
 
 def flat_keys(config: dict[str, Any], prefix: str = "") -> list[str]:

@@ -50,9 +50,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     return by_leaf[close[0]] if close else None
 
 
-def suggest(name: str, allowed: Sequence[str], shown: int = 12) -> str:
-    """`did you mean x? (allowed: ...)`, with no more than `shown` names, those nearest to `name` first."""
-    best = nearest(name, allowed)
+def suggest(name: str, allowed: Sequence[str], shown: int = 12, also: Iterable[str] = ()) -> str:
+    """`did you mean x? (allowed: ...)`, with no more than `shown` names, those nearest to `name` first.
+
+    The guess may also be one of `also`, names that are not listed.
+    """
+    best = nearest(name, [*allowed, *also])
     names = sorted(allowed)
     if len(names) > shown:
         names = sorted(names, key=lambda n: -difflib.SequenceMatcher(None, name, n).ratio())[:shown]

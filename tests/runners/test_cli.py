@@ -1,0 +1,217 @@
+"""The command line: what it answers, what it refuses and how it says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from runners.options import find_groups
+from runners.store import open_store
+
+
+def runs_in(home: Path) -> list:
+    client = open_store(home).client()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    """The one line of a refusal; checks exit status, and that there is nothing else."""
+    status, out, err = result
+    assert status == 2, err
+    assert out == ""
+    assert err.startswith("lsmrun: error: ") and err.count("\n") == 1, err
+    return err
+
+
+def test_help_answers_in_half_a_second_and_lists_every_option(toy_conf: Path) -> None:
+    command = [sys.executable, "-c", "from runners.cli import main; raise SystemExit(main())", "--help"]
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        text = subprocess.run([*command, "--config-dir", toy_conf], capture_output=True, text=True, check=True).stdout
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5
+    for group, options in find_groups(toy_conf).items():
+        assert f"{group}=" in text
+        for option, description in options.items():
+            assert option in text and description in text
+    assert "A toy that needs no time." in text
+    assert "Examples" in text and "tracking.tags" in text
+
+
+def test_every_built_in_option_has_a_line_of_description() -> None:
+    assert [f"{g}={o}" for g, names in find_groups().items() for o, text in names.items() if not text] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("model.w_astr=0.1", "model.w_astr=0.1: unknown key; did you mean model.w_astro?"),
+        ("+model.gian=2", "model.gian=2: unknown key; did you mean model.gain?"),
+        ("modle=nalsm", "modle=nalsm: unknown key; did you mean model?"),
+        ("w_astro=0.1", "w_astro=0.1: unknown key; did you mean model.w_astro?"),
+        ("+sede=1", "sede=1: unknown key; did you mean seed?"),
+        ("tracking.nmae=x", "tracking.nmae=x: unknown key; did you mean tracking.name?"),
+        ("model=nalms", "model=nalms: no such option; did you mean nalsm?"),
+        ("experiment=toy/sweeep", "experiment=toy/sweeep: no such option; did you mean toy/sweep?"),
+        ("toy", "toy: expected KEY=VALUE; did you mean data=toy?"),
+        ("seed=[1", "seed=[1: [1 cannot be read as the value of seed"),
+        ("--multrun", "--multrun: unknown option; did you mean --multirun?"),
+        ("seed=abc", "seed=abc: must be a whole number >= 0"),
+        ("seed=-1", "seed=-1: must be a whole number >= 0"),
+        ("threads=0", "threads=0: must be a whole number >= 1 or null"),
+        ("debug=7", "debug=7: must be true or false"),
+        ("seed=${nowhere}", "seed: Interpolation key 'nowhere' not found"),
+        ("data.n=0", "data: n=0: must be 1 or more"),
+        ("data=molecules", "model=toy data=molecules: toy takes images or events and molecules has molecules;"),
+        ("runner.stop=prepare", "toy.bin: no such file"),
+        ("tracking.uri=file:/tmp/x", "tracking.uri=file:/tmp/x: "),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line(toy, home: Path, typed: str, said: str) -> None:
+    arguments = [typed] if not typed.startswith(("model.w", "modle", "w_astro")) else [typed, "model=nalsm"]
+    assert said in refused(toy(*arguments))
+    assert runs_in(home) == []
+    assert not (home / "hydra").exists()
+
+
+def test_data_sets_that_fit_are_listed_for_an_impossible_combination(toy) -> None:
+    fitting = refused(toy("data=molecules")).partition("data that fit:")[2]
+    assert "toy" in fitting and "mnist" in fitting and "molecules" not in fitting
+
+
+def test_debug_shows_the_traceback(toy) -> None:
+    status, _, err = toy("seed=abc", "debug=true")
+    assert status == 2
+    assert err.startswith("Traceback") and err.rstrip().splitlines()[-1].startswith("lsmrun: error: seed=abc")
+
+
+def test_cfg_job_prints_the_resolved_configuration(toy, home: Path) -> None:
+    status, out, _ = toy("--cfg", "job", "model.gain=2.5", "+tracking.tags.of=seed-${seed}")
+    assert status == 0
+    config = OmegaConf.create(out)
+    assert config.model.gain == 2.5
+    assert "seed-0" in out
+    assert not (home / "hydra").exists()
+    assert "w_astr=1: unknown key" in refused(toy("--cfg", "job", "w_astr=1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "learning", "w_start"),
+    [
+        ([], "digits", "astro_stdp", 3.0),
+        (["data=mnist"], "mnist", "astro_stdp", 3.0),
+        (["model=lsm"], "digits", "none", 0.9),
+        (["model=lsm_stdp", "data=nmnist"], "nmnist", "stdp", 3.0),
+        (["model=lsm_ap_stdp"], "digits", "ap_stdp", 1.0),
+        (["experiment=nalsm/mnist_1000"], "mnist", "astro_stdp", 3.0),
+        (["experiment=nalsm/mnist_1000", "data=fashion_mnist", "model.w_start=2"], "fashion_mnist", "astro_stdp", 2),
+    ],
+)
+def test_what_is_typed_wins_over_the_experiment_and_that_over_the_model(
+    lsmrun, arguments: list[str], data: str, learning: str, w_start: float
+) -> None:
+    status, out, err = lsmrun("--cfg", "job", *arguments)
+    assert status == 0, err
+    config = OmegaConf.create(out)
+    assert (config.data.name, config.model.learning, config.model.w_start) == (data, learning, w_start)
+
+
+def test_a_run_ends_with_its_results_the_run_id_and_the_way_to_the_ui(toy, home: Path) -> None:
+    status, out, err = toy("model.gain=1.5")
+    assert (status, err) == (0, "")
+    *_, accuracy, prepared, last = out.rstrip().splitlines()
+    assert accuracy.split() == ["test/accuracy", "0.75"]
+    assert prepared.split() == ["prepared", "40"]
+    run = runs_in(home)[0]
+    assert run.info.run_id in last and "mlflow ui" in last and str(home / "mlflow.db") in last
+
+
+def test_everything_written_is_under_the_home(toy, home: Path) -> None:
+    toy()
+    assert list(Path.cwd().iterdir()) == []
+    assert list(home.glob("hydra/*/*/lsmrun.log"))
+
+
+def test_home_and_data_may_be_given_as_keys(toy, home: Path, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LSMRUN_HOME")
+    (tmp_path / "other").mkdir()
+    (home / "mlflow.db").rename(tmp_path / "other" / "mlflow.db")
+    status, _, err = toy(f"paths.home={tmp_path / 'other'}")
+    assert status == 0, err
+    assert len(runs_in(tmp_path / "other")) == 1
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_runner_may_need_no_sections_and_no_run(toy, home: Path) -> None:
+    status, out, _ = toy("runner=silent", "threads=3", "data=molecules")
+    assert (status, out) == (0, "silent None 3\n")
+    assert runs_in(home) == []
+
+
+def test_a_bug_is_told_in_one_line_with_the_log(toy, home: Path) -> None:
+    status, _, err = toy("runner.stop=error", "model.gain=2")
+    assert status == 1
+    assert err.startswith("lsmrun: error: RuntimeError: the toy broke (log: ") and err.count("\n") == 1
+    assert "debug=true" in err
+    log = Path(err.partition("(log: ")[2].partition(")")[0])
+    assert "Traceback" in log.read_text()
+    run = runs_in(home)[0]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["lsmrun.error"] == "RuntimeError: the toy broke"
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "said"), [("interrupt", 130, "interrupted"), ("sigterm", 143, "terminated")]
+)
+def test_an_interrupted_run_is_marked_killed(toy, home: Path, stop: str, status: int, said: str) -> None:
+    result, _, err = toy(f"runner.stop={stop}")
+    assert (result, err) == (status, f"lsmrun: {said}\n")
+    assert runs_in(home)[0].info.status == "KILLED"
+
+
+def test_a_sweep_is_one_parent_with_a_child_named_by_what_varied(toy, home: Path) -> None:
+    status, out, err = toy("-m", "model.gain=0.5,1.0", "seed=0,1", "runner.epochs=2", "tracking.name=study")
+    assert status == 0, err
+    parent, *children = runs_in(home)
+    assert parent.info.run_name == "study" and parent.info.status == "FINISHED"
+    assert [c.info.run_name for c in children] == [f"gain={g} seed={s}" for g in ("0.5", "1.0") for s in (0, 1)]
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    assert [c.data.metrics["test/accuracy"] for c in children] == [0.25, 0.25, 0.5, 0.5]
+    assert "[3] " in out and "mlflow ui" in out
+
+
+def test_a_sweep_may_stand_in_an_experiment(toy, home: Path) -> None:
+    status, _, err = toy("-m", "experiment=toy/sweep")
+    assert status == 0, err
+    assert [r.info.run_name for r in runs_in(home)[1:]] == ["gain=0.5", "gain=1.0"]
+
+
+def test_one_failing_job_does_not_stop_a_sweep_and_shows_in_the_status(toy, home: Path) -> None:
+    status, _, err = toy("-m", "model.gain=2,1,0.5", "runner.stop=error")
+    assert status == 1
+    first, last = err.rstrip().splitlines()
+    assert first.startswith("lsmrun: error: job 0: RuntimeError: the toy broke (log: ")
+    assert last.startswith("lsmrun: error: 1 of 3 jobs failed")
+    parent, *children = runs_in(home)
+    assert [c.info.status for c in children] == ["FAILED", "FINISHED", "FINISHED"]
+    assert parent.info.status == "FAILED"
+    assert len(list(home.glob("hydra/*/*/0/error.txt"))) == 1
+
+
+def test_a_sweep_with_one_wrong_value_does_not_begin(toy, home: Path) -> None:
+    assert "data: n=0: must be 1 or more" in refused(toy("-m", "data.n=1,0"))
+    assert "nothing varies" in refused(toy("-m", "seed=1"))
+    assert runs_in(home) == [] and not (home / "hydra").exists()
+
+
+def test_an_interrupted_sweep_closes_child_and_parent(toy, home: Path) -> None:
+    status, _, _ = toy("-m", "seed=0,1", "runner.stop=interrupt")
+    assert status == 130
+    assert [r.info.status for r in runs_in(home)] == ["KILLED", "KILLED"]
