@@ -94,7 +94,7 @@ def _download(remote: RemoteFile, target: Path, progress: Progress | None) -> No
             failures.append(f"{urlsplit(url).netloc}: {_in_short(error)}")
     raise DownloadError(
         f"{remote.name} is not in {target.parent} and could not be downloaded ({'; '.join(failures)}); "
-        f"go online, or put the file there by hand ({remote.digest})"
+        f"go online, put the file there by hand ({remote.digest}), or give data.path=<folder that has it>"
     )
 
 
