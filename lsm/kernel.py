@@ -151,11 +151,11 @@ class Scratch(NamedTuple):
 
 def net_of(liquid: Liquid) -> Net:
     """The kernel's view of a liquid."""
-    fields = {name: getattr(liquid, name) for name in Net._fields}
-    # numba compiles anew for read-only arrays, so hand it writeable ones only
-    return Net(
-        **{k: np.require(v, requirements=["C", "W"]) if isinstance(v, np.ndarray) else v for k, v in fields.items()}
-    )
+    fields: dict[str, Any] = {name: getattr(liquid, name) for name in Net._fields}
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):  # numba compiles anew for read-only arrays, so hand it writeable ones only
+            fields[name] = np.require(value, requirements=["C", "W"])
+    return Net(**fields)
 
 
 def constants_of(p: LiquidParameters) -> Constants:
@@ -430,7 +430,7 @@ def _present(
                 n_waiting += 1
             s.v_in[j] += _INPUT_CHARGE
 
-        sensed = zero
+        sensed = 0.0
         for a in range(n_liquid):
             i = s.liquid_spikes[a]
             s.v[i] = zero

@@ -50,7 +50,8 @@ class Liquid:
     @property
     def pre(self) -> NDArray[np.int64]:
         """Sending neuron of each synapse, `(n_syn,)`, in CSR order."""
-        return np.repeat(np.arange(self.n + self.n_in), np.diff(self.row_ptr.astype(np.int64)))
+        fan_out = (self.row_ptr[1:] - self.row_ptr[:-1]).astype(np.int64)
+        return np.repeat(np.arange(self.n + self.n_in), fan_out)
 
     def classes(self) -> dict[str, slice]:
         """Slices into the weights: `excitatory`, `inhibitory` and `input` synapses by sending neuron."""

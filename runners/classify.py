@@ -1,0 +1,255 @@
+"""Train and test a liquid on labelled samples: INIT, RUN of every split, readout, controls, pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from runners.checkpoint import Cache, Throttle, cache_key, read_arrays, write_arrays
+from runners.liquids import (
+    Network,
+    activity,
+    load_dataset,
+    log_dataset,
+    network_counts,
+    raw_counts,
+    trained_network,
+    warn_if_useless,
+)
+
+if TYPE_CHECKING:
+    from lsm.encode import Dataset
+    from lsm.readout import Features, FittedReadout
+    from runners.checkpoint import CountStore
+    from runners.context import Context
+
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Classify:
+    """Settings of the runner; the numbers of samples are taken evenly from the test split."""
+
+    branching_samples: Annotated[Count, Field(description="test samples recorded for the branching factor")] = 20
+    raw_control: Annotated[bool, Field(description="fit the same readout on raw input counts, too")] = True
+    pictures: Annotated[bool, Field(description="draw and store pictures")] = True
+    save_counts: Annotated[bool, Field(description="store spike counts and labels of all splits as npz")] = False
+    save_rasters: Annotated[Count, Field(description="test samples whose spikes are stored as npz")] = 0
+
+    needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+
+    def prepare(self, context: Context) -> Dataset:
+        """Load the data before a run exists."""
+        return load_dataset(context)
+
+    def run(self, context: Context) -> dict[str, float]:
+        """Do everything and return the key results."""
+        dataset: Dataset = context.prepared
+        log_dataset(context, dataset)
+        network = trained_network(context, context.model, dataset, context.seed)
+        stores = {part: network_counts(context, network, part, getattr(dataset, part).inputs) for part in PARTS}
+        self._log_liquid(context, network, stores)
+        features = {part: _features(stores[part].counts, getattr(dataset, part).labels) for part in PARTS}
+        fitted, history = fit(context, features, len(dataset.class_names), "readout")
+        results = self._score(context, dataset, features, fitted)
+        if self.raw_control:
+            results |= self._raw_control(context, dataset)
+        results |= self._record(context, dataset, network)
+        context.tracker.metrics(results)
+        save_model(context, dataset, network, fitted)
+        if self.save_counts:
+            _save_counts(context, features)
+        if self.pictures:
+            _draw(context, dataset, network, features["test"], fitted, history)
+        return {name: results[name] for name in KEY_RESULTS if name in results}
+
+    def _log_liquid(self, context: Context, network: Network, stores: dict[str, CountStore]) -> None:
+        for part, store in stores.items():
+            values = activity(network, store)
+            context.tracker.metrics(
+                values if part == "test" else {f"{name}_{part}": value for name, value in values.items()}
+            )
+        warn_if_useless(context, network, activity(network, stores["test"]), len(stores["test"].counts))
+        seconds = {"cost/init_s": network.init_s, "cost/run_s": sum(store.seconds for store in stores.values())}
+        context.tracker.metrics(seconds)
+
+    def _score(
+        self, context: Context, dataset: Dataset, features: dict[str, Features], fitted: FittedReadout
+    ) -> dict[str, float]:
+        from lsm.statistics import accuracy, chance_level
+
+        test = features["test"]
+        right = accuracy(test.labels, fitted.predict(test.counts))
+        chance = chance_level(dataset.train.labels, len(dataset.class_names))
+        return {
+            "test/accuracy": right.value,
+            "test/standard_error": right.standard_error,
+            "valid/accuracy": fitted.valid_accuracy,
+            "train/accuracy": fitted.accuracy(features["train"]),
+            "readout/epoch": float(fitted.epoch),
+            "baseline/chance_accuracy": chance.uniform,
+            "baseline/largest_class_accuracy": chance.largest_class,
+        }
+
+    def _raw_control(self, context: Context, dataset: Dataset) -> dict[str, float]:
+        run_ms = context.model.run_ms
+        counts = {
+            part: raw_counts(context, part, getattr(dataset, part).inputs, run_ms, context.seed) for part in PARTS
+        }
+        features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS}
+        fitted, _ = fit(context, features, len(dataset.class_names), "raw readout")
+        return {
+            "baseline/raw_counts_accuracy": fitted.accuracy(features["test"]),
+            "baseline/raw_counts_valid_accuracy": fitted.valid_accuracy,
+        }
+
+    def _record(self, context: Context, dataset: Dataset, network: Network) -> dict[str, float]:
+        """Branching factor of evenly spaced test samples; their rasters are stored on request."""
+        from lsm.criticality import adjacency, branching_factor
+
+        values = []
+        connections = adjacency(network.liquid)
+        with context.phase("branching factor", total=self.branching_samples, unit="samples") as advance:
+            for k, sample in enumerate(evenly(len(dataset.test), self.branching_samples)):
+                values.append(branching_factor(record_test(network, dataset, sample).spikes, connections))
+                advance(k + 1)
+        for sample in evenly(len(dataset.test), self.save_rasters):
+            recording = record_test(network, dataset, sample)
+            _store_npz(context, f"rasters/test-{sample}.npz", {**vars(recording), "label": dataset.test.labels[sample]})
+        finite = [v for v in values if np.isfinite(v)]
+        return {"liquid/branching_factor": float(np.mean(finite))} if finite else {}
+
+
+PARTS = ("train", "valid", "test")
+KEY_RESULTS = (
+    "test/accuracy",
+    "test/standard_error",
+    "valid/accuracy",
+    "baseline/raw_counts_accuracy",
+    "baseline/chance_accuracy",
+    "liquid/branching_factor",
+)
+
+
+def evenly(n: int, wanted: int) -> list[int]:
+    """`wanted` sample indices spread evenly over `n`, fewer if there are not as many."""
+    wanted = min(wanted, n)
+    return [round(n * k / wanted) for k in range(wanted)]
+
+
+def record_test(network: Network, dataset: Dataset, sample: int) -> Any:
+    """The spikes of one test sample, as they were counted."""
+    from lsm.protocol import record
+
+    p = network.parameters
+    return record(network.liquid, p, network.weights, dataset.test.inputs, network.seed, "test", sample)
+
+
+def _features(counts: NDArray[Any], labels: NDArray[np.int64]) -> Features:
+    from lsm.readout import Features
+
+    return Features(counts, labels)
+
+
+def fit(
+    context: Context, features: dict[str, Features], n_classes: int, phase: str
+) -> tuple[FittedReadout, list[dict[str, float]]]:
+    """Fit the readout on the training part, chosen by the validation part; survives a kill if the readout does."""
+    from lsm.readout import fit_readout
+    from runners.checkpoint import fingerprint
+
+    contents = [fingerprint(features[part].counts, features[part].labels) for part in ("train", "valid")]
+    about = {"readout": context.config["readout"], "features": contents, "seed": context.seed}
+    cache, throttle = Cache(context.home, cache_key("readout", about), about), Throttle()
+    path = cache.folder / "state.npz"
+    history: dict[int, dict[str, float]] = {}
+    main = phase == "readout"
+
+    def on_epoch(epoch: int, values: dict[str, float]) -> None:
+        history[epoch] = values
+        if main:
+            context.tracker.metrics({f"epoch/{name}": value for name, value in values.items()}, step=epoch)
+
+    def save(state: dict[str, NDArray[Any]]) -> None:
+        if throttle.ready():
+            context.tracker.flush()
+            names = sorted({name for values in history.values() for name in values})
+            table = np.array([[e, *(history[e].get(n, np.nan) for n in names)] for e in sorted(history)])
+            write_arrays(path, state | {"history": table, "history_names": np.array(names, dtype=np.str_)})
+
+    with cache.alone(context.progress.say), context.phase(phase, unit="epochs") as advance:
+        state = read_arrays(path) if context.resume else None
+        if state is not None:
+            table, names = state.pop("history"), state.pop("history_names")
+            history = {int(row[0]): dict(zip(names.tolist(), map(float, row[1:]), strict=True)) for row in table}
+        fitted = fit_readout(
+            context.readout, features["train"], features["valid"], n_classes, context.seed, threads=context.threads,
+            on_epoch=on_epoch, progress=advance, save=save, state=state,
+        )  # fmt: skip
+        path.unlink(missing_ok=True)
+    return fitted, [history[epoch] for epoch in sorted(history)]
+
+
+def save_model(context: Context, dataset: Dataset, network: Network, fitted: FittedReadout) -> None:
+    """Store the model among the run's artifacts; a readout that cannot be saved is told, not silently left out."""
+    from runners.models import write_model
+
+    folder = context.output_dir / "model"
+    try:
+        write_model(folder, context.config, dataset, network, fitted)
+    except ValueError as error:
+        context.progress.warn(f"the model is not saved: {error}")
+        return
+    context.tracker.artifact(folder, "model")
+
+
+def _save_counts(context: Context, features: dict[str, Features]) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, (counts, labels) in features.items():
+        arrays |= {f"{part}_counts": np.asarray(counts), f"{part}_labels": labels}
+    _store_npz(context, "counts.npz", arrays)
+
+
+def _store_npz(context: Context, name: str, arrays: dict[str, Any]) -> None:
+    path = context.output_dir / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+    context.tracker.artifact(path, str(path.parent.relative_to(context.output_dir)).replace(".", ""))
+
+
+def _draw(
+    context: Context,
+    dataset: Dataset,
+    network: Network,
+    test: Features,
+    fitted: FittedReadout,
+    history: list[dict[str, float]],
+) -> None:
+    from lsm.protocol import COURSE
+    from lsm.statistics import confusion_matrix
+    from runners import plots
+
+    with context.phase("pictures"):
+        recording = record_test(network, dataset, 0)
+        p = network.parameters
+        sensed = p.learning == "astro_stdp" and p.run_plastic
+        level = {"astrocyte": recording.astrocyte, "eta": recording.eta} if sensed else {}
+        label = dataset.class_names[int(test.labels[0])]
+        title = f"{context.choices.get('model', '')} on {dataset.name}: test sample 0, class {label}"
+        figure = plots.spike_raster(recording.spikes, recording.inputs, network.liquid.n_exc, title=title, **level)
+        context.tracker.figure(figure, "pictures/raster.png")
+        matrix = confusion_matrix(test.labels, fitted.predict(test.counts), len(dataset.class_names))
+        context.tracker.figure(plots.confusion(matrix, dataset.class_names, "test"), "pictures/confusion.png")
+        part = network.liquid.classes()
+        weights = [{name: w[where] for name, where in part.items()} for w in (network.liquid.w_start, network.weights)]
+        context.tracker.figure(plots.weight_histograms(*weights), "pictures/weights.png")
+        if len(network.course):
+            course = dict(zip(COURSE, network.course.T, strict=True))
+            context.tracker.figure(plots.init_course(course), "pictures/init.png")
+        if history:
+            chance = 1 / len(dataset.class_names)
+            context.tracker.figure(plots.learning_curve(history, fitted.epoch, chance), "pictures/learning.png")

@@ -1,0 +1,113 @@
+"""Saved models: `model.safetensors` (wiring, weights, readout) beside `model.yaml` (configuration, encoding, classes)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runners.check import UserError, build
+
+if TYPE_CHECKING:
+    from lsm.encode import Dataset
+    from lsm.readout import FittedReadout
+    from runners.context import Context
+    from runners.liquids import Network
+
+ARRAYS, ABOUT = "model.safetensors", "model.yaml"
+FORMAT = "lsmrun-liquid-1"
+READOUT = "readout."
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A liquid with its readout, ready to score; `encoding` tells how new files are brought into its form."""
+
+    network: Network
+    fitted: FittedReadout
+    class_names: tuple[str, ...]
+    encoding: dict[str, Any]
+    config: dict[str, Any]
+    path: Path
+
+
+def write_model(
+    folder: Path, config: dict[str, Any], dataset: Dataset, network: Network, fitted: FittedReadout
+) -> None:
+    """Write both files, complete or not at all; raises `ValueError` if the readout has no `arrays()`."""
+    from omegaconf import OmegaConf
+    from safetensors.numpy import save_file
+
+    liquid = network.liquid
+    arrays: dict[str, np.ndarray] = {
+        "pre": liquid.pre.astype(np.uint32),
+        "post": liquid.col,
+        "w_start": liquid.w_start,
+        "w_init": network.weights,
+        "sensed": liquid.sensed,
+        "positions": liquid.positions,
+    }
+    arrays |= {READOUT + name: np.ascontiguousarray(array) for name, array in fitted.arrays().items()}
+    about = {
+        "format": FORMAT,
+        "class_names": list(dataset.class_names),
+        "encoding": dict(dataset.encoding),
+        "n_excitatory": liquid.n_exc,
+        "n_inputs": liquid.n_in,
+        "seed": network.seed,
+        "config": config,
+    }
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(arrays, unfinished / ARRAYS, metadata={"format": FORMAT})
+    (unfinished / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def open_model(context: Context) -> SavedModel:
+    """The model that `checkpoint=` names: a file, a folder or an MLflow run id. Raises `UserError`."""
+    if not context.checkpoint:
+        raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run id")
+    path = Path(context.checkpoint).expanduser()
+    if not path.exists():
+        if "/" in context.checkpoint or path.suffix:
+            raise UserError(f"checkpoint={context.checkpoint}: no such file or folder")
+        path = context.tracker.download(context.checkpoint, "model")
+    folder = path if path.is_dir() else path.parent
+    for name in (ARRAYS, ABOUT):
+        if not (folder / name).exists():
+            raise UserError(f"checkpoint={context.checkpoint}: {name} is missing in {folder}")
+    try:
+        return _read(folder)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"checkpoint={context.checkpoint}: {folder} cannot be read ({error})") from error
+
+
+def _read(folder: Path) -> SavedModel:
+    from omegaconf import OmegaConf
+    from safetensors.numpy import load_file
+
+    from lsm.liquid import assemble
+    from lsm.readout import restore_readout
+    from runners.liquids import Network
+
+    about: Any = OmegaConf.to_container(OmegaConf.load(folder / ABOUT))
+    if about.get("format") != FORMAT:
+        raise UserError(f"{folder / ABOUT}: format={about.get('format')}: this version reads {FORMAT}")
+    arrays = load_file(folder / ARRAYS)
+    parameters = build(about["config"]["model"], "model")
+    liquid = assemble(
+        parameters.n_neurons, about["n_excitatory"], about["n_inputs"], arrays["positions"],
+        arrays["pre"].astype(np.int64), arrays["post"].astype(np.int64), arrays["w_start"], arrays["sensed"],
+    )  # fmt: skip
+    readout = {name.removeprefix(READOUT): array for name, array in arrays.items() if name.startswith(READOUT)}
+    fitted = restore_readout(build(about["config"]["readout"], "readout"), readout)
+    network = Network(parameters, liquid, arrays["w_init"], np.zeros((0, 7)), about["seed"], "saved", 0.0)
+    return SavedModel(network, fitted, tuple(about["class_names"]), about["encoding"], about["config"], folder / ARRAYS)
