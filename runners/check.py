@@ -109,16 +109,20 @@ def construct(target: Callable[..., Any], values: dict[str, Any], key: str) -> A
 def check_kinds(model: Any, data: Any, choices: Mapping[str, str], targets: Callable[[], Mapping[str, str]]) -> None:
     """Raise `UserError` if the model does not take data of this kind; `targets` finds the class of each data option."""
     kinds, kind = getattr(model, "kinds", None), getattr(data, "kind", None)
-    if not kinds or not kind or kind in kinds:
+    if not kinds or not kind or _fits(kind, kinds):
         return
-    fit = [
-        name for name, path in targets().items() if getattr(find_target(path, f"data={name}"), "kind", kind) in kinds
-    ]
+    classes = {name: find_target(path, f"data={name}") for name, path in targets().items()}
+    fit = [name for name, found in classes.items() if _fits(getattr(found, "kind", ""), kinds)]
     model_name, data_name = choices.get("model", "the model"), choices.get("data", "the data")
     raise UserError(
         f"model={model_name} data={data_name}: {model_name} takes {' or '.join(kinds)} and {data_name} has {kind}; "
         f"data that fit: {', '.join(sorted(fit)) or 'none'}"
     )
+
+
+def _fits(kind: Any, kinds: Iterable[str]) -> bool:
+    """Whether data of this kind, which may be `images or events`, can be of one of these kinds."""
+    return isinstance(kind, str) and not set(kind.split(" or ")).isdisjoint(kinds)
 
 
 def one_line(error: BaseException) -> str:

@@ -22,6 +22,10 @@ from runners.paths import home_folder
 OmegaConf.register_new_resolver("lsmrun_home", lambda configured: str(home_folder(configured)), replace=True)
 
 
+OPEN_MAPPINGS = ("tracking.tags",)
+"""Keys that take any names below them."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where configurations are found: the built-in ones and a user's own folder."""
@@ -58,6 +62,12 @@ class Source:
         except UserError as found:
             return found
         return UserError(one_line(error))
+
+
+def let_open(override: str) -> str:
+    """The override as Hydra wants it where new names are welcome: `tracking.tags.team=red` with a `++` before it."""
+    key = override.partition("=")[0]
+    return f"++{override}" if any(key == open_ or key.startswith(f"{open_}.") for open_ in OPEN_MAPPINGS) else override
 
 
 def parse(text: str, groups: Groups) -> Override:

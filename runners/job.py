@@ -24,9 +24,6 @@ from runners.provenance import package_versions, provenance
 from runners.store import open_store
 from runners.tracking import RunLabel, Tracker, run_name
 
-NOT_A_PARAM = ("tracking", "paths", "debug", "resume", "threads")
-"""Keys that say how a run is made, not what it is; they are in the artifact `config.yaml`."""
-
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to end (SIGTERM)."""
@@ -111,9 +108,9 @@ def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
         tracker.start(label, resume=context.resume)
         if tracker.resumed:
             context.progress.say(f"going on with the MLflow run {tracker.run_id} of this command")
-        tracker.params({k: v for k, v in plan.config.items() if k not in NOT_A_PARAM} | plan.chosen)
+        tracker.params(plan.params)
         tracker.yaml(plan.config, "config.yaml")
-        tracker.yaml({**provenance(context.threads), "packages": package_versions()}, "environment.yaml")
+        tracker.yaml(provenance(context.threads) | {"lsmrun.packages": package_versions()}, "environment.yaml")
         results: dict[str, float] | None = plan.runner.run(context)
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"

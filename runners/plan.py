@@ -14,6 +14,9 @@ from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
 from runners.context import NEEDS
 from runners.options import CONF
+from runners.tracking import flatten
+
+NOT_A_PARAM = ("tracking", "paths", "debug", "resume", "threads")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Plan:
     def chosen(self) -> dict[str, str]:
         """The choices of our own groups, as they are typed: model=nalsm, data=mnist."""
         return {group: option for group, option in self.choices.items() if not group.startswith("hydra/")}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the run is, as flat keys; how it is made (paths, threads) is left to the artifact `config.yaml`."""
+        flat = flatten({key: value for key, value in self.config.items() if key not in NOT_A_PARAM})
+        return {key: value for key, value in flat.items() if not key.endswith("_target_")} | self.chosen
 
     @property
     def tags(self) -> dict[str, str]:

@@ -27,6 +27,7 @@ def provenance(threads: int) -> dict[str, str]:
         "lsmrun.python": platform.python_version(),
         "lsmrun.platform": platform.platform(),
         "lsmrun.command": shlex.join(["lsmrun", *sys.argv[1:]]),
+        "lsmrun.packages": ", ".join(f"{name} {version}" for name, version in package_versions().items()),
         "mlflow.user": _user(),
         "mlflow.source.name": "lsmrun",
         "mlflow.source.type": "LOCAL",
