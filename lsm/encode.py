@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,19 @@ def pack_raster(
 
 
 Inputs = Rates | Events
+
+
+def concatenate(parts: Sequence[Inputs]) -> Inputs:
+    """The samples of several encoded inputs in a row; raises `ValueError` unless all are of one kind and width."""
+    first = parts[0]
+    if any(type(p) is not type(first) or p.n_in != first.n_in for p in parts):
+        raise ValueError(f"cannot join inputs of {', '.join(f'{type(p).__name__} x {p.n_in}' for p in parts)} channels")
+    if isinstance(first, Rates):
+        rates = [p for p in parts if isinstance(p, Rates)]
+        return Rates(np.concatenate([p.pixels for p in rates]), np.concatenate([p.scale for p in rates]))
+    events = [p for p in parts if isinstance(p, Events)]
+    samples = [e.packed[a:b] for e in events for a, b in zip(e.offsets[:-1], e.offsets[1:], strict=True)]
+    return Events.from_packed(samples, first.n_in, max(e.n_steps for e in events))
 
 
 @dataclass(frozen=True)

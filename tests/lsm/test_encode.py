@@ -1,7 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from lsm.encode import Events, brightest_share, image_rates, pack_raster
+from lsm.encode import Events, brightest_share, concatenate, image_rates, pack_raster
 
 
 def unpack(packed):
@@ -67,3 +69,17 @@ def test_events_take_follows_the_index(index):
     for k, sample in enumerate(expected):
         part = taken.packed[taken.offsets[k] : taken.offsets[k + 1]]
         assert unpack(part) == [(int(s), int(s)) for s in sample]
+
+
+def test_joined_inputs_keep_every_sample() -> None:
+    events = Events.from_lists([np.array([1, 2]), np.array([5])], [np.array([0, 1]), np.array([2])], 3, 10)
+    joined = concatenate([events.take(slice(1, 2)), events])
+    assert [joined.packed[a:b].tolist() for a, b in itertools.pairwise(joined.offsets)] == [
+        [5 << 16 | 2],
+        [1 << 16, 2 << 16 | 1],
+        [5 << 16 | 2],
+    ]
+    rates = image_rates(np.arange(8, dtype=np.uint8).reshape(2, 2, 2), 0.5)
+    np.testing.assert_array_equal(concatenate([rates, rates]).scale, np.tile(rates.scale, 2))
+    with pytest.raises(ValueError, match="cannot join"):
+        concatenate([rates, events])
