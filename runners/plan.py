@@ -12,11 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
-from runners.context import NEEDS
+from runners.context import NEEDS, NOT_PART_OF_THE_JOB
 from runners.options import CONF
 from runners.tracking import flatten
-
-NOT_A_PARAM = ("tracking", "paths", "debug", "resume", "threads")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Plan:
     @property
     def params(self) -> dict[str, Any]:
         """What the run is, as flat keys; how it is made (paths, threads) is left to the artifact `config.yaml`."""
-        flat = flatten({key: value for key, value in self.config.items() if key not in NOT_A_PARAM})
+        flat = flatten({key: value for key, value in self.config.items() if key not in NOT_PART_OF_THE_JOB})
         return {key: value for key, value in flat.items() if not key.endswith("_target_")} | self.chosen
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.check import one_line
+from runners.explain import show
 from runners.store import Store, create, download, experiment_id, find_killed, mark_stale_runs
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Tracker:
 
         client, run_id = self._open()
         known = client.get_run(run_id).data.params if self.resumed else {}
-        flat = {key: _cut(str(value), LONGEST_PARAM) for key, value in flatten(config).items() if key not in known}
+        flat = {key: _cut(show(value), LONGEST_PARAM) for key, value in flatten(config).items() if key not in known}
         items = [Param(key, value) for key, value in flat.items()]
         for i in range(0, len(items), 100):
             client.log_batch(run_id, params=items[i : i + 100])

@@ -57,6 +57,7 @@ def test_a_run_tells_what_it_was_and_where_it_came_from(toy, home: Path) -> None
         "data.n": "4",
         "model": "toy",
         "data": "toy",
+        "checkpoint": "null",
     }.items() <= run.data.params.items()
     assert not any(key.startswith(("tracking", "paths")) for key in run.data.params)
     tags = run.data.tags
