@@ -111,13 +111,14 @@ def job(cfg: DictConfig) -> None:
 
     from runners.job import run_job
     from runners.sweep import ERROR_FILE
+    from runners.tracking import run_name
 
     hydra: Any = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
     if not alone:
-        told = [o for o in hydra.overrides.task if not o.startswith("tracking.")]
-        print(f"[{hydra.job.num}] {' '.join(told)}", flush=True)
+        name = run_name(hydra.runtime.choices, hydra.overrides.task, cfg.tracking.varied)
+        print(f"[job {hydra.job.num}] {name}", flush=True)
     try:
         run_job(cfg, hydra)
     except (Exception, KeyboardInterrupt) as error:

@@ -40,7 +40,7 @@ def run_job(cfg: DictConfig, hydra: DictConfig) -> None:
         if prepare is not None:
             context = dataclasses.replace(context, prepared=_prepared(prepare, context))
         results = _run_tracked(plan, context) if plan.is_tracked else plan.runner.run(context)
-    _show_results(context, results or {})
+    _show_results(context, results or {}, in_sweep=plan.options.tracking.parent is not None)
 
 
 def make_context(plan: Plan, output_dir: Path) -> Context:
@@ -123,12 +123,13 @@ def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
     return results
 
 
-def _show_results(context: Context, results: dict[str, float]) -> None:
+def _show_results(context: Context, results: dict[str, float], in_sweep: bool) -> None:
     width = max(map(len, results), default=0)
     for name, value in results.items():
         context.progress.say(f"{name:<{width}}  {value:.6g}")
     if context.tracker.run_id:
-        context.progress.say(f"MLflow run {context.tracker.run_id}; to look at it: {context.tracker.store.ui_command}")
+        hint = "" if in_sweep else f"; to look at it: {context.tracker.store.ui_command}"
+        context.progress.say(f"MLflow run {context.tracker.run_id}{hint}")
 
 
 def _log_to(path: Path) -> None:

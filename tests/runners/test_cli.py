@@ -184,7 +184,7 @@ def test_a_sweep_is_one_parent_with_a_child_named_by_what_varied(toy, home: Path
     assert [c.info.run_name for c in children] == [f"gain={g} seed={s}" for g in ("0.5", "1.0") for s in (0, 1)]
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     assert [c.data.metrics["test/accuracy"] for c in children] == [0.25, 0.25, 0.5, 0.5]
-    assert "[3] " in out and "mlflow ui" in out
+    assert "[job 3] gain=1.0 seed=1\n" in out and out.count("mlflow ui") == 1
 
 
 def test_a_sweep_may_stand_in_an_experiment(toy, home: Path) -> None:
@@ -215,3 +215,13 @@ def test_an_interrupted_sweep_closes_child_and_parent(toy, home: Path) -> None:
     status, _, _ = toy("-m", "seed=0,1", "runner.stop=interrupt")
     assert status == 130
     assert [r.info.status for r in runs_in(home)] == ["KILLED", "KILLED"]
+
+
+def test_a_sweep_runs_in_parallel_processes_too(toy, home: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    status, _, err = toy("-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert status == 0, err
+    parent, *children = runs_in(home)
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    assert sorted(c.info.run_name for c in children) == ["seed=0", "seed=1"]
+    assert len({c.data.tags["lsmrun.pid"] for c in (parent, *children)}) == 3
