@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from runners.checkpoint import Cache, Throttle, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Cache, cache_key, read_arrays, write_arrays
 from runners.liquids import (
     Network,
     activity,
@@ -164,7 +164,7 @@ def fit(
 
     contents = [fingerprint(features[part].counts, features[part].labels) for part in ("train", "valid")]
     about = {"readout": context.config["readout"], "features": contents, "seed": context.seed}
-    cache, throttle = Cache(context.home, cache_key("readout", about), about), Throttle()
+    cache = Cache(context.home, cache_key("readout", about), about)
     path = cache.folder / "state.npz"
     history: dict[int, dict[str, float]] = {}
     main = phase == "readout"
@@ -175,11 +175,10 @@ def fit(
             context.tracker.metrics({f"epoch/{name}": value for name, value in values.items()}, step=epoch)
 
     def save(state: dict[str, NDArray[Any]]) -> None:
-        if throttle.ready():
-            context.tracker.flush()
-            names = sorted({name for values in history.values() for name in values})
-            table = np.array([[e, *(history[e].get(n, np.nan) for n in names)] for e in sorted(history)])
-            write_arrays(path, state | {"history": table, "history_names": np.array(names, dtype=np.str_)})
+        context.tracker.flush()
+        names = sorted({name for values in history.values() for name in values})
+        table = np.array([[e, *(history[e].get(n, np.nan) for n in names)] for e in sorted(history)])
+        write_arrays(path, state | {"history": table, "history_names": np.array(names, dtype=np.str_)})
 
     with cache.alone(context.progress.say), context.phase(phase, unit="epochs") as advance:
         state = read_arrays(path) if context.resume else None

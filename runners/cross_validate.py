@@ -68,16 +68,18 @@ class CrossValidate:
         others = [folds[f] for f in range(self.folds) if f not in (k, after)]
         index = {"train": np.sort(np.concatenate(others)), "valid": folds[after], "test": folds[k]}
         split = {part: Split(pool.inputs.take(at), pool.labels[at]) for part, at in index.items()}
-        network = trained_network(context, context.model, dataclasses.replace(dataset, **split), context.seed)
+        seen = dataclasses.replace(dataset, train=split["train"], valid=split["valid"], test=split["test"])
+        network = trained_network(context, context.model, seen, context.seed)
         predicted = {}
         for method in METHODS:
             features = {}
             for part in PARTS:
                 inputs, name = split[part].inputs, f"fold{k}-{part}"
-                if method == "liquid":
-                    counts = network_counts(context, network, name, inputs).counts
-                else:
-                    counts = raw_counts(context, name, inputs, context.model.run_ms, context.seed)
+                counts: NDArray[np.uint16] = (
+                    network_counts(context, network, name, inputs).counts
+                    if method == "liquid"
+                    else raw_counts(context, name, inputs, context.model.run_ms, context.seed)
+                )
                 features[part] = Features(counts, split[part].labels)
             fitted, _ = fit(context, features, len(dataset.class_names), f"{method} readout")
             predicted[method] = fitted.predict(features["test"].counts)
@@ -95,7 +97,7 @@ class CrossValidate:
         from runners import plots
 
         paired = mcnemar(labels, predicted["liquid"], predicted["raw"])
-        results = {}
+        results: dict[str, float] = {}
         for method, prefix in zip(METHODS, ("test/accuracy", "baseline/raw_counts_accuracy"), strict=True):
             right = accuracy(labels, predicted[method])
             per_fold = [float(np.mean(predicted[method][f] == labels[f])) for f in folds]

@@ -50,7 +50,7 @@ def write_model(
         "sensed": liquid.sensed,
         "positions": liquid.positions,
     }
-    arrays |= {READOUT + name: np.ascontiguousarray(array) for name, array in fitted.arrays().items()}
+    arrays |= {READOUT + name: np.require(array, requirements="C") for name, array in fitted.arrays().items()}
     about = {
         "format": FORMAT,
         "class_names": list(dataset.class_names),

@@ -1,0 +1,297 @@
+"""Tiny versions of what a newcomer does with a liquid: only sizes differ from the real thing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., tuple[int, str, str]]
+TINY = (
+    "model.n_neurons=80", "model.init_snippets=1500", "model.run_ms=60", "data.n_train=300", "data.n_valid=60",
+    "data.n_test=60", "readout.epochs=8", "runner.branching_samples=2",
+)  # fmt: skip
+LSMRUN = (sys.executable, "-c", "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))")
+RESULTS = ("test/accuracy", "valid/accuracy", "train/accuracy", "liquid/branching_factor", "liquid/rate_hz",
+           "baseline/raw_counts_accuracy", "init/w_excitatory", "epoch/train/loss")  # fmt: skip
+
+
+def _client(home: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+
+
+def _runs(home: Path) -> list[Any]:
+    client = _client(home)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def _artifacts(home: Path, run_id: str, folder: str | None = None) -> set[str]:
+    return {entry.path for entry in _client(home).list_artifacts(run_id, folder)}
+
+
+def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -> None:
+    status, out, err = lsmrun("data=digits", *TINY, "runner.save_counts=true", "runner.save_rasters=2")
+    assert status == 0, err
+    (run,) = _runs(home)
+    assert run.info.status == "FINISHED" and run.info.run_id in out
+    metrics = run.data.metrics
+    assert metrics["test/accuracy"] > 0.5  # far above the tenth of chance, even at this size
+    expected = {
+        *RESULTS,
+        "baseline/chance_accuracy",
+        "liquid/synaptic_operations_per_sample",
+        "time/INIT_s",
+        "cost/run_s",
+    }
+    assert expected <= set(metrics)
+    assert run.data.params["model.n_neurons"] == "80" and run.data.params["seed"] == "0"
+    assert {"config.yaml", "data.yaml", "environment.yaml", "model", "pictures", "counts.npz", "rasters"} <= _artifacts(
+        home, run.info.run_id
+    )
+    pictures = {"confusion", "init", "learning", "raster", "weights"}
+    assert {f"pictures/{name}.png" for name in pictures} == _artifacts(home, run.info.run_id, "pictures")
+    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"digits"}
+    counts = np.load(_client(home).download_artifacts(run.info.run_id, "counts.npz"))
+    assert counts["train_counts"].shape == (300, 80) and counts["test_labels"].shape == (60,)
+
+
+@pytest.mark.parametrize("model", ["lsm", "lsm_stdp", "lsm_ap_stdp"])
+def test_the_baselines_run_on_the_same_kernel(lsmrun: Run, home: Path, model: str) -> None:
+    status, _, err = lsmrun(f"model={model}", "data=digits", *TINY)
+    assert status == 0, err
+    metrics = _runs(home)[0].data.metrics
+    assert metrics["test/accuracy"] > 0.3 and np.isfinite(metrics["liquid/branching_factor"])
+    assert ("init/w_excitatory" in metrics) == (model != "lsm")
+    assert (metrics["liquid/plastic_updates_per_sample"] > 0) == (model == "lsm_stdp")
+
+
+@pytest.mark.parametrize("readout", ["ridge", "logistic", "adadelta"])
+def test_every_readout_can_be_chosen_saved_and_scored_again(lsmrun: Run, home: Path, readout: str) -> None:
+    tiny = [t for t in TINY if readout == "adadelta" or not t.startswith("readout.")]
+    status, _, err = lsmrun(f"readout={readout}", *tiny, "runner.raw_control=false", "runner.pictures=false")
+    assert status == 0, err
+    first = _runs(home)[0]
+    status, _, err = lsmrun("runner=evaluate", f"checkpoint={first.info.run_id}")
+    assert status == 0, err
+    again = _runs(home)[1]
+    assert again.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
+
+
+def test_a_readout_sweep_simulates_once(lsmrun: Run, home: Path) -> None:
+    status, _, err = lsmrun("-m", *TINY, "readout.targets=soft,one_hot", "runner.pictures=false")
+    assert status == 0, err
+    children = [run for run in _runs(home) if "mlflow.parentRunId" in run.data.tags]
+    assert len(children) == 2
+    assert len(list((home / "cache").glob("init-*"))) == 1 and len(list((home / "cache").glob("counts-*"))) == 3
+    assert children[0].data.metrics["liquid/rate_hz"] == children[1].data.metrics["liquid/rate_hz"]
+
+
+def test_a_damaged_cache_is_detected_and_made_again(lsmrun: Run, home: Path) -> None:
+    small = (*TINY, "runner.pictures=false", "runner.raw_control=false")
+    assert lsmrun(*small)[0] == 0
+    for path in (home / "cache").glob("*/*"):
+        if path.suffix in (".npz", ".npy"):
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            path.write_bytes(content)
+    status, out, _ = lsmrun(*small)
+    assert status == 0 and "damaged" in out
+    first, second = _runs(home)
+    assert first.data.metrics["test/accuracy"] == second.data.metrics["test/accuracy"]
+    assert first.data.metrics["liquid/rate_hz"] == second.data.metrics["liquid/rate_hz"]
+
+
+USER_READOUT = '''
+import numpy as np
+
+
+class Nearest:
+    """Nearest class mean of neurons' shares of the spikes."""
+
+    def __init__(self, power=1.0):
+        self.power = power
+
+    def fit(self, train, valid, n_classes, seed):
+        x = self.shares(train.counts)
+        return Means(np.stack([x[train.labels == c].mean(axis=0) for c in range(n_classes)]), self)
+
+    def shares(self, counts):
+        return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)) ** self.power
+
+    def restore(self, arrays):
+        return Means(arrays["means"], self)
+
+
+class Means:
+    def __init__(self, means, settings):
+        self.means, self.settings = means, settings
+
+    def scores(self, counts):
+        return -((self.settings.shares(counts)[:, None] - self.means) ** 2).sum(axis=2)
+
+    def arrays(self):
+        return {"means": self.means}
+'''
+
+
+def test_a_users_own_readout_needs_one_yaml_and_one_class(lsmrun: Run, home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "readout").mkdir(parents=True)
+    (mine / "nearest_mean.py").write_text(USER_READOUT)
+    (mine / "readout" / "nearest.yaml").write_text("# Nearest mean.\n_target_: nearest_mean.Nearest\npower: 0.5\n")
+    tiny = [t for t in TINY if not t.startswith("readout.")]
+    status, _, err = lsmrun("--config-dir", str(mine), "readout=nearest", "readout.power=1.0", *tiny)
+    assert status == 0, err
+    run = _runs(home)[0]
+    assert run.data.metrics["test/accuracy"] > 0.4 and run.data.params["readout.power"] == "1.0"
+    status, _, err = lsmrun("--config-dir", str(mine), "runner=evaluate", f"checkpoint={run.info.run_id}")
+    assert status == 0, err
+    status, _, err = lsmrun("--config-dir", str(mine), "readout=nearest", "readout.pwer=1.0", *tiny)
+    assert status == 2 and "readout.pwer" in err and "readout.power" in err
+
+
+def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    from lsm.datasets.digits import Digits
+
+    assert lsmrun(*TINY, "runner.raw_control=false", "runner.pictures=false")[0] == 0
+    run_id = _runs(home)[0].info.run_id
+    dataset = Digits().load(tmp_path, 0)
+    pictures = tmp_path / "new"
+    pictures.mkdir()
+    for k in range(20):
+        Image.fromarray(dataset.test.inputs.pixels[k].reshape(28, 28)).save(pictures / f"{k:02d}.png")
+    table = tmp_path / "labels.csv"
+    status, _, err = lsmrun(
+        "runner=predict", f"checkpoint={run_id}", f"runner.input={pictures}", f"runner.output={table}"
+    )
+    assert status == 0, err
+    rows = list(csv.DictReader(table.open()))
+    right = [row["label"] == str(label) for row, label in zip(rows, dataset.test.labels[:20], strict=True)]
+    assert len(rows) == 20 and np.mean(right) > 0.5 and len(load_digits().target) == 1797
+    assert len(_runs(home)) == 1  # labelling files leaves no run behind
+    status, _, err = lsmrun("runner=predict", f"checkpoint={run_id}", "runner.input=nowhere.png")
+    assert status == 2 and "nowhere.png" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("runner=evaluate",), "checkpoint"),
+        (("runner=evaluate", "checkpoint=no/such.safetensors"), "no/such.safetensors"),
+        (("runner=evaluate", "checkpoint=0123456789abcdef"), "0123456789abcdef"),
+        (("runner=predict", "checkpoint=0123456789abcdef"), "runner.input"),
+        (("data.n_train=100000",), "n_train"),
+        (("data=nmnist", "data.path=/nowhere"), "/nowhere"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line_and_leaves_no_run(
+    lsmrun: Run, home: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    status, _, err = lsmrun(*arguments)
+    assert status == 2 and told in err and len(err.strip().splitlines()) == 1
+    assert not _runs(home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [(("model.w_start=0.01",), "silent"), (("model.w_max=60", "model.w_start=60"), "saturated")]
+)
+def test_a_silent_or_saturated_liquid_is_told_and_gives_numbers(
+    lsmrun: Run, home: Path, changes: tuple[str, ...], told: str
+) -> None:
+    status, out, err = lsmrun("model=lsm", *TINY, *changes, "runner.pictures=false", "runner.raw_control=false")
+    assert status == 0, err
+    assert f"the liquid is {told}" in out
+    assert 0 <= _runs(home)[0].data.metrics["test/accuracy"] <= 1
+
+
+def test_cross_validation_tests_every_sample_once(lsmrun: Run, home: Path) -> None:
+    status, _, err = lsmrun("runner=cross_validate", "runner.folds=3", *[t for t in TINY if "branching" not in t])
+    assert status == 0, err
+    run = _runs(home)[0]
+    table = Path(_client(home).download_artifacts(run.info.run_id, "predictions.csv")).read_text().splitlines()
+    assert len(table) == 1 + 300 + 60 + 60
+    labels, liquid, raw = np.array([row.split(",") for row in table[1:]], int).T
+    assert run.data.metrics["test/accuracy"] == pytest.approx(np.mean(labels == liquid)) and liquid.min() >= 0
+    only_liquid = np.sum((liquid == labels) & (raw != labels))
+    assert run.data.metrics["paired/only_liquid_right"] == only_liquid
+
+
+# A process that dies without any clean-up, as by `kill -9`, after so many writes of the named kind.
+DIE = """
+    import os, sys, lsm.readout.linear, runners.checkpoint as c, runners.liquids as liquids, runners.classify as classify
+    c.Throttle.ready = lambda self: True
+    lsm.readout.linear.SAVE_EVERY_S = 0
+    left = int(sys.argv[2])
+    def dying(write):
+        def then_die(*args, **keywords):
+            global left
+            write(*args, **keywords)
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), 9)
+        return then_die
+    if sys.argv[1] == "INIT": liquids.write_arrays = dying(liquids.write_arrays)
+    if sys.argv[1] == "RUN": c.CountStore.write = dying(c.CountStore.write)
+    if sys.argv[1] == "readout": classify.write_arrays = dying(classify.write_arrays)
+    from runners.cli import main
+    sys.exit(main(sys.argv[3:]))
+"""
+
+
+def test_killed_in_any_phase_the_same_command_goes_on_to_the_same_numbers(
+    lsmrun: Run, home: Path, tmp_path: Path, empty_store: Path
+) -> None:
+    command = (*TINY, "model.run_carries_traces=false", "runner.pictures=false", "threads=2")
+    assert lsmrun(*command)[0] == 0
+    whole = _runs(home)[0]
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(empty_store, other / "mlflow.db")
+    environment = {**os.environ, "LSMRUN_HOME": str(other)}
+    for phase, writes in (("INIT", 3), ("RUN", 1), ("RUN", 1), ("readout", 4)):
+        script = [sys.executable, "-c", textwrap.dedent(DIE), phase, str(writes), *command]
+        died = subprocess.run(script, env=environment, capture_output=True, text=True)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    finished = subprocess.run([*LSMRUN, *command], env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "going on with" in finished.stdout
+    (run,) = _runs(other)  # one run, from the first start to the end
+    assert run.info.status == "FINISHED"
+    for name in RESULTS:
+        assert run.data.metrics[name] == whole.data.metrics[name], name
+    for name in ("epoch/train/loss", "init/w_excitatory"):
+        ours, theirs = (
+            [(m.step, m.value) for m in _client(h).get_metric_history(r.info.run_id, name)]
+            for h, r in ((other, run), (home, whole))
+        )
+        assert ours == theirs  # every point once, none lost
+
+
+def test_ctrl_c_marks_the_run_killed_and_the_next_start_goes_on(home: Path) -> None:
+    command = [*LSMRUN, *TINY, "model.init_snippets=2000000", "runner.pictures=false"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(home.glob("cache/init-*/init.npz")):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
+    (run,) = _runs(home)
+    assert run.info.status == "KILLED" and "lsmrun.error" in run.data.tags
