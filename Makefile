@@ -38,7 +38,7 @@ test: setup  ## run the tests
 
 lint: setup  ## style, format and types
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check benchmarks lsm mlff runners tests
 	$(BIN)/mypy
 
 bench: setup  ## speed against peers on the same work; CSV files in benchmarks/results/
