@@ -1,0 +1,68 @@
+"""Every `lsmrun` command that README.md and docs/running.md print, with sizes cut down and nothing else changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGED = Path(os.environ.get("LSMRUN_DATA") or ROOT.parent / "shared" / "datasets")
+FOLDERS = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "nmnist": "n-mnist"}
+LIQUID = ("model.n_neurons=60", "model.init_snippets=300", "model.run_ms=40")
+SAMPLES = {"data.n_train": 120, "data.n_valid": 40, "data.n_test": 40}
+Run = Callable[..., tuple[int, str, str]]
+
+
+def _commands() -> list[str]:
+    found: dict[str, None] = {}
+    for page in ("README.md", "docs/running.md"):
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+            found |= dict.fromkeys(line for line in block.splitlines() if line.startswith("lsmrun"))
+    return list(found)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(_commands()) >= 10
+
+
+@pytest.fixture
+def belongings(tmp_path: Path, lsmrun: Run) -> dict[str, str]:
+    """What the README's user has: pictures in folders by class, a configuration folder of their own."""
+    rng = np.random.default_rng(0)
+    for name in ("my_pictures/cat", "my_pictures/dog", "new_digits"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for k in range(12):
+            Image.fromarray(rng.integers(0, 255, (28, 28)).astype(np.uint8)).save(folder / f"{k}.png")
+    (tmp_path / "my_conf" / "readout").mkdir(parents=True)
+    (tmp_path / "my_conf" / "readout" / "mine.yaml").write_text("# Mine.\n_target_: lsm.readout.Ridge\n")
+    return {name: f"{tmp_path / name}" for name in ("my_pictures/", "new_digits/", "my_conf", "labels.csv")}
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_command_works(command: str, lsmrun: Run, belongings: dict[str, str]) -> None:
+    words = shlex.split(command)[1:]
+    for word in words:
+        data = FOLDERS.get(word.removeprefix("data="), "mnist" if "mnist" in word and "=" in word else None)
+        if data and word.startswith(("data=", "experiment=")) and not (STAGED / data).is_dir():
+            pytest.skip(f"data folder {data} is missing: set LSMRUN_DATA to the folder that holds it")
+    if "RUN_ID" in command:
+        status, out, _ = lsmrun(*LIQUID, *(f"{k}={v}" for k, v in SAMPLES.items()), "runner.pictures=false")
+        assert status == 0
+        run_id = re.findall(r"MLflow run ([0-9a-f]{32})", out)[-1]
+        words = [word.replace("RUN_ID", run_id) for word in words]
+    for name, path in belongings.items():
+        words = [word.replace(name, path) for word in words]
+    if not any(word.startswith(("--help", "runner=predict", "runner=evaluate")) for word in words):
+        sizes = {} if "data=files" in words else SAMPLES
+        words = [word for word in words if word.partition("=")[0] not in sizes]
+        words += [*LIQUID, *(f"{key}={value}" for key, value in sizes.items()), "runner.pictures=false"]
+    status, _, err = lsmrun(*words, *(() if "--help" in words else (f"paths.data={STAGED}",)))
+    assert status == 0, err
