@@ -1,4 +1,4 @@
-"""The same static liquid in other simulators: `python -m benchmarks.peers` writes `benchmarks/results/peers.csv`.
+"""The same static liquid in other simulators: `python -m benchmarks --only peers` writes `results/peers.csv`.
 
 One sample of 250 ms after another, the same spikes in, one thread, warm-up excluded, each peer in its own process.
 What each peer computes differently stands at the head of its `peer_*.py`.
@@ -6,27 +6,30 @@ What each peer computes differently stands at the head of its `peer_*.py`.
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import venv
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import cases, table
+from benchmarks.clock import measure
+from lsm import protocol
+
 HERE = Path(__file__).resolve().parent
 PEERS = ("reservoirpy", "snntorch", "brian2")
-COLUMNS = ("what", "size", "threads", "cpu_ms", "wall_ms", "peer", "ratio", "versions", "cpu_model")
 BRIAN2_PACKAGES = ("brian2>=2.9,<3", "numpy<2.4", "cython", "setuptools")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PLASTIC_BURN_IN = 5000
+Own = dict[str, float]
 LIMIT_S = 600.0
 """A peer that needs longer is reported as missing."""
 
@@ -78,67 +81,57 @@ def brian2_python() -> Path:
     return python
 
 
-def peer_row(result: dict[str, Any], what: str, size: str, own_cpu_ms: float, cpu_model: str) -> dict[str, Any]:
+def peer_row(result: dict[str, Any], what: str, size: str, own_cpu_ms: float) -> dict[str, Any]:
     """A row of the benchmark table from a result of `time_peer`; `ratio` is the peer's CPU time over ours."""
-    row = {"what": what, "size": size, "threads": 1, "peer": result["peer"], "cpu_model": cpu_model}
     if "missing" in result:
-        return row | {"cpu_ms": "", "wall_ms": "", "ratio": "", "versions": f"missing: {result['missing']}"}
-    return row | {
-        "cpu_ms": f"{result['cpu_ms']:.3f}",
-        "wall_ms": f"{result['wall_ms']:.3f}",
-        "ratio": f"{result['cpu_ms'] / own_cpu_ms:.1f}",
-        "versions": " ".join(f"{package} {version}" for package, version in result["versions"].items()),
-    }
+        return table.missing(what, result["missing"]) | {"size": size, "threads": 1, "peer": result["peer"]}
+    return table.row(
+        what, size, threads=1, peer=result["peer"], cpu_ms=result["cpu_ms"], wall_ms=result["wall_ms"],
+        ratio=result["cpu_ms"] / own_cpu_ms,
+        versions=" ".join(f"{package} {version}" for package, version in result["versions"].items()),
+    )  # fmt: skip
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a benchmark table with the columns `COLUMNS`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows(rows)
+def static_case(n_samples: int = 20, repeats: int = 5) -> tuple[Any, Any, NDArray[np.uint8], Own, Own]:
+    """1,000 neurons with all weights 0.9 and the scanned digits: both weight matrices, input spikes, our own times.
 
-
-def static_case(n_samples: int = 20) -> tuple[Any, Any, NDArray[np.uint8], dict[str, float]]:
-    """1,000 neurons with all weights 0.9 and the scanned digits: both weight matrices, input spikes, our own time."""
+    The last two are CPU and wall ms and the rate of our static liquid and of a plastic NALSM on the same wiring.
+    """
     from scipy.sparse import coo_array
 
-    from lsm.datasets.digits import Digits
-    from lsm.liquid import build_liquid
-    from lsm.parameters import LiquidParameters
-    from lsm.protocol import record, spike_counts
-
-    inputs = Digits().load(Path(), seed=0).test.inputs
-    parameters = LiquidParameters(learning="none", w_start=0.9)
-    liquid = build_liquid(parameters, inputs.n_in, np.random.SeedSequence(0))
+    data = cases.load("digits", Path())
+    inputs = data.test.take(slice(0, 64))
+    fixed = cases.prepare(data, cases.static(1000), 0)
+    liquid = fixed.liquid
     weights = coo_array((liquid.w_start, (liquid.col, liquid.pre)), (liquid.n, liquid.n + liquid.n_in)).tocsc()
-    arguments = (liquid, parameters, liquid.w_start, inputs, 0, "test")
-    spikes = np.array([record(*arguments, sample).inputs for sample in range(n_samples)])
-    spike_counts(*arguments)  # compiles
-    wall, cpu = time.perf_counter(), time.process_time()
-    counts = spike_counts(*arguments).counts
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    rate_hz = 1e3 * float(counts.mean()) / parameters.run_ms
-    own = {"cpu_ms": 1e3 * cpu / len(inputs), "wall_ms": 1e3 * wall / len(inputs), "rate_hz": rate_hz}
-    return weights[:, : liquid.n], weights[:, liquid.n :], spikes, own
+    arguments = (liquid, fixed.parameters, liquid.w_start, inputs, 0, "test")
+    spikes = np.array([protocol.record(*arguments, sample).inputs for sample in range(n_samples)])
+    own = []
+    for case in (fixed, cases.prepare(data, cases.nalsm(1000), PLASTIC_BURN_IN)):
+        present = partial(protocol.spike_counts, case.liquid, case.parameters, case.weights, inputs, 0, "test")
+        rate_hz = 1e3 * float(present().counts.mean()) / case.parameters.run_ms
+        times = measure(present, repeats, len(inputs))
+        own.append({"cpu_ms": times.cpu_ms, "wall_ms": times.wall_ms, "rate_hz": rate_hz})
+    return weights[:, : liquid.n], weights[:, liquid.n :], spikes, own[0], own[1]
 
 
-def main() -> None:
-    """Time ours and every peer, print and write the table."""
-    from runners.provenance import cpu_model
-
-    w_liquid, w_input, spikes, own = static_case()
-    versions = {name: importlib.metadata.version(name) for name in ("lsmrun", "numba", "numpy")}
-    results = [own | {"peer": "lsmrun", "versions": versions}]
-    results += [time_peer(name, w_liquid, w_input, spikes) for name in PEERS]
+def peer_rows() -> Iterator[dict[str, Any]]:
+    """Ours, static and plastic, and every peer on the static liquid; peers cannot run the plastic one."""
+    w_liquid, w_input, spikes, own, plastic = static_case()
     size = f"n={w_liquid.shape[0]}, {w_liquid.nnz + w_input.nnz} synapses"
-    rows = []
-    for result in results:
-        rate = f", {result['rate_hz']:.0f} Hz" if "rate_hz" in result else ""
-        rows.append(peer_row(result, f"static sample of 250 ms{rate}", size, own["cpu_ms"], cpu_model()))
-        print("  ".join(f"{column}: {rows[-1][column]}" for column in COLUMNS[:-1]), flush=True)
-    write_rows(HERE / "results" / "peers.csv", rows)
+    what = "digits: static sample of 250 ms"
+    for name, times in ((what, own), ("digits: plastic NALSM sample of 250 ms", plastic)):
+        yield table.row(
+            f"{name}, {times['rate_hz']:.0f} Hz", size, threads=1, cpu_ms=times["cpu_ms"], wall_ms=times["wall_ms"],
+            ratio=times["cpu_ms"] / own["cpu_ms"],
+        )  # fmt: skip
+    for name in PEERS:
+        result = time_peer(name, w_liquid, w_input, spikes)
+        if "missing" in result:
+            yield peer_row(result, what, size, own["cpu_ms"])
+            continue
+        yield peer_row(result, f"{what}, {result['rate_hz']:.0f} Hz", size, own["cpu_ms"])
+        yield peer_row(result, "  its static sample against our plastic one", size, plastic["cpu_ms"])
 
 
 def _output(command: list[Any], environment: Any) -> str:
@@ -151,7 +144,3 @@ def _output(command: list[Any], environment: Any) -> str:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise RuntimeError(lines[-1])
     return done.stdout
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.sparse import random_array
 
-from benchmarks import peers
+from benchmarks import peers, table
 
 LEAK, DECAY = 1 - 1 / 64, math.exp(-1)
 
@@ -72,7 +72,7 @@ def missing(name):
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_peer_counts_the_spikes_of_its_stated_equations(name):
     if missing(name):
-        pytest.skip(f"{name} is not installed (extra oracles; Brian2: run python -m benchmarks.peers once)")
+        pytest.skip(f"{name} is not installed (extra oracles; Brian2: run python -m benchmarks --only peers once)")
     w_liquid, w_input, spikes = small_case()
     result = peers.time_peer(name, w_liquid, w_input, spikes, n_samples=3)
     by_hand = globals()[f"{name}_by_hand"]
@@ -93,7 +93,7 @@ def test_a_peer_that_cannot_run_is_a_row_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "peer_broken.py").write_text("import no_such_simulator\n")
     result = peers.time_peer("broken", *small_case())
     assert result == {"peer": "broken", "missing": "ModuleNotFoundError: No module named 'no_such_simulator'"}
-    row = peers.peer_row(result, "sample", "n=40", own_cpu_ms=1.0, cpu_model="x")
+    row = peers.peer_row(result, "sample", "n=40", own_cpu_ms=1.0)
     assert (row["ratio"], row["versions"]) == ("", "missing: ModuleNotFoundError: No module named 'no_such_simulator'")
 
 
@@ -104,13 +104,13 @@ def test_brian2_environment_that_cannot_be_made_is_a_reason_too(tmp_path, monkey
     assert not (tmp_path / "env/complete").exists()
 
 
-def test_table_holds_the_ratio_of_cpu_times(tmp_path):
+def test_table_holds_the_ratio_of_cpu_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "cpu_model", lambda: "a, b")
     result = {"peer": "other", "cpu_ms": 30.0, "wall_ms": 31.0, "versions": {"python": "3", "other": "1.2"}}
-    rows = [peers.peer_row(result, "sample", "n=40", own_cpu_ms=1.5, cpu_model="a, b")]
-    peers.write_rows(tmp_path / "new/table.csv", rows)
+    table.write_rows(tmp_path / "new/table.csv", [peers.peer_row(result, "sample", "n=40", own_cpu_ms=1.5)])
     assert (tmp_path / "new/table.csv").read_text().splitlines() == [
-        "what,size,threads,cpu_ms,wall_ms,peer,ratio,versions,cpu_model",
-        'sample,n=40,1,30.000,31.000,other,20.0,python 3 other 1.2,"a, b"',
+        "what,size,threads,cpu_ms,wall_ms,peer,ratio,operations,bytes,floor_ms,versions,cpu_model",
+        'sample,n=40,1,30,31,other,20,,,,python 3 other 1.2,"a, b"',
     ]
 
 

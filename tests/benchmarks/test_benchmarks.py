@@ -1,0 +1,87 @@
+"""`python -m benchmarks` measures what it says: columns, operations and sanity; times themselves are never judged."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from benchmarks import cases, floor, growth, table
+from benchmarks.__main__ import main
+from lsm import kernel, protocol
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    assert main(["--quick", "--results", str(folder)]) == 0
+    return folder
+
+
+def rows_of(folder, name):
+    with (folder / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
+    assert sorted(path.name for path in quick.iterdir()) == [
+        "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "nalsm.csv",
+    ]  # fmt: skip
+    rows = rows_of(quick, "nalsm")
+    assert tuple(rows[0]) == table.COLUMNS
+    kinds = [(row["what"].split(", ")[0], row["threads"]) for row in rows]
+    assert kinds[0] == ("digits: INIT 50000 x 20 ms (first 300", "1")
+    assert kinds[1:] == [(f"digits: {m}", t) for m in ("NALSM", "static LSM") for t in "12"]
+    for row in rows:
+        assert float(row["cpu_ms"]) > 0 and float(row["wall_ms"]) > 0
+        assert row["peer"] == "lsmrun" and "numba" in row["versions"] and row["cpu_model"]
+
+
+def test_rows_of_run_have_a_floor_from_their_operations(quick):
+    for row in rows_of(quick, "nalsm")[1:]:
+        assert float(row["floor_ms"]) > 0
+        per_operation = int(row["bytes"]) / int(row["operations"])
+        assert per_operation == pytest.approx(6, abs=0.01) if "static" in row["what"] else 10 < per_operation < 16
+
+
+def test_growth_ends_with_its_fit_and_a_small_picture(quick):
+    for name in ("growth_neurons", "growth_fan_in", "growth_rate"):
+        *points, fit = rows_of(quick, name)
+        operations = [int(row["operations"]) for row in points]
+        assert operations == sorted(operations) and "fit: CPU time ~" in fit["what"]
+    assert (quick / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert (quick / "growth.png").stat().st_size < 150_000
+
+
+def test_fitted_exponent_is_the_power_of_a_power_law():
+    assert growth.fitted_exponent([1, 2, 5, 10], [3 * v**1.4 for v in (1, 2, 5, 10)]) == pytest.approx(1.4)
+
+
+def test_a_missing_data_set_is_a_row_that_says_so(tmp_path):
+    from benchmarks.speed import QUICK, speed_rows
+
+    (row,) = speed_rows(tmp_path, ("mnist",), QUICK, floor.Cost(1, 1, 1))
+    assert row["versions"] == "missing: no folder mnist in the data folder" and row["cpu_ms"] == ""
+    (tmp_path / "mnist").mkdir()
+    (row,) = speed_rows(tmp_path, ("mnist",), QUICK, floor.Cost(1, 1, 1))
+    assert "missing" in row["versions"] and "train-images" in row["versions"]
+
+
+def test_floor_is_operations_times_cost():
+    stats = np.zeros((2, len(kernel.STATS)))
+    stats[:, kernel.STATS.index("propagations")] = (100, 300)
+    stats[:, kernel.STATS.index("plastic_updates")] = (150, 450)
+    cost = floor.Cost(row=2.0, column=5.0, static=1.0)
+    assert floor.floor_of(stats, True, cost) == (300, 200 * 10 + 100 * 16, pytest.approx(1e-6 * (200 * 2 + 100 * 5)))
+    assert floor.floor_of(stats, False, cost) == (200, 1200, pytest.approx(1e-6 * 200))
+
+
+def test_init_goes_on_where_the_burn_in_left_it(tmp_path):
+    """Snippets that are timed one block after another are those of one long INIT."""
+    data = cases.load("digits", tmp_path)
+    stepwise = cases.prepare(data, cases.nalsm(64), 40)
+    stepwise.advance(20)
+    whole = cases.prepare(data, cases.nalsm(64), 60)
+    np.testing.assert_array_equal(stepwise.weights, whole.weights)
+    assert stepwise.state.done == 60 and stepwise.init.cpu_ms > 0
+    counts = protocol.spike_counts(whole.liquid, whole.parameters, whole.weights, data.test, 0, "test").counts
+    assert counts.any()
