@@ -6,7 +6,7 @@ a unit stands in the name or in the description. Source: Ivanov & Michmizos, Neu
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
@@ -26,6 +26,9 @@ class LiquidParameters:
 
     Voltages and weights are in units in which the threshold is 20; one step is 1 ms.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("images", "events")
+    """Kinds of data that a liquid reads."""
 
     # --- wiring
     n_neurons: Annotated[int, Field(ge=2, le=MAX_NEURONS, description="liquid neurons")] = 1000

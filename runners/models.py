@@ -77,7 +77,10 @@ def open_model(context: Context) -> SavedModel:
     if not path.exists():
         if "/" in context.checkpoint or path.suffix:
             raise UserError(f"checkpoint={context.checkpoint}: no such file or folder")
-        path = context.tracker.download(context.checkpoint, "model")
+        try:
+            path = context.tracker.download(context.checkpoint, "model")
+        except UserError as error:
+            raise UserError(f"checkpoint={error}") from error
     folder = path if path.is_dir() else path.parent
     for name in (ARRAYS, ABOUT):
         if not (folder / name).exists():

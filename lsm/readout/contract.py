@@ -154,6 +154,6 @@ def blas_threads(threads: int | None) -> Any:
     """A context in which BLAS uses at most `threads` threads (None: as it stands)."""
     if threads is None:
         return nullcontext()
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     return threadpool_limits(threads, user_api="blas")
