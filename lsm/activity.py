@@ -1,0 +1,83 @@
+"""What one recorded sample tells about a liquid's dynamics: rates, branching factor, synchrony, astrocyte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from lsm.criticality import branching_factor
+from lsm.protocol import Recording
+
+FIRST_MS, LAST_MS = 25, 225
+"""Onset and end of a sample are left out, as for the branching factor."""
+BIN_MS = 10
+"""Width of the bins of the synchrony measures."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One sample of `T` ms; NaN where a silent or very short sample leaves a number undefined.
+
+    `counts` `(n,)` spikes of each liquid neuron; `population`, `inputs` `(T,)` spikes per ms of all liquid neurons and
+    of all input neurons; `astrocyte`, `eta` `(T,)`.
+    """
+
+    branching_factor: float
+    fano_factor: float
+    correlation: float
+    counts: NDArray[np.int64]
+    population: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+    astrocyte: NDArray[np.float64]
+    eta: NDArray[np.float64]
+
+    @property
+    def steady(self) -> NDArray[np.int64]:
+        """`population` without onset and end."""
+        return self.population[FIRST_MS:LAST_MS]
+
+
+def analyse(recording: Recording, connections: sparse.csr_matrix) -> Activity:
+    """Reduce one recording to its `Activity`; `connections` as `lsm.criticality.adjacency` gives them."""
+    spikes = recording.spikes
+    window = binned(spikes[FIRST_MS:LAST_MS])
+    return Activity(
+        branching_factor=branching_factor(spikes, connections, FIRST_MS, LAST_MS),
+        fano_factor=fano_factor(window.sum(axis=1)),
+        correlation=pairwise_correlation(window),
+        counts=spikes.sum(axis=0, dtype=np.int64),
+        population=spikes.sum(axis=1, dtype=np.int64),
+        inputs=recording.inputs.sum(axis=1, dtype=np.int64),
+        astrocyte=recording.astrocyte,
+        eta=recording.eta,
+    )
+
+
+def binned(spikes: NDArray[np.uint8], bin_ms: int = BIN_MS) -> NDArray[np.int64]:
+    """Spike counts `(bins, n)` of `(T, n)` spikes; an incomplete last bin is left out."""
+    bins = len(spikes) // bin_ms
+    return spikes[: bins * bin_ms].reshape(bins, bin_ms, spikes.shape[1]).sum(axis=1, dtype=np.int64)
+
+
+def fano_factor(counts: NDArray[np.int64]) -> float:
+    """Variance over mean of `(bins,)` population counts: 1 for independent Poisson neurons, more if they fire together."""
+    if len(counts) < 2 or not counts.any():
+        return float("nan")
+    return float(counts.var(ddof=1) / counts.mean())
+
+
+def pairwise_correlation(counts: NDArray[np.int64]) -> float:
+    """Mean Pearson correlation over all pairs of neurons whose counts `(bins, n)` vary.
+
+    The mean over pairs follows from the sum s of the standardised counts of m neurons: (var(s) - m) / (m (m - 1)).
+    """
+    deviation = counts.std(axis=0)
+    varying = counts[:, deviation > 0]
+    m = varying.shape[1]
+    if m < 2:
+        return float("nan")
+    total = ((varying - varying.mean(axis=0)) / deviation[deviation > 0]).sum(axis=1)
+    return float((total.var() - m) / (m * (m - 1)))
