@@ -36,7 +36,7 @@ def spike_raster(
     `spikes (T, n)` with the excitatory neurons first, `inputs (T, n_in)`; `astrocyte`, `eta` `(T,)` or None.
     """
     heights = [4.0, 1.6] if astrocyte is None else [4.0, 1.6, 1.4]
-    figure = _figure(9, sum(heights) + 0.9)
+    figure = new_figure(9, sum(heights) + 0.9)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     steps, n = spikes.shape
     _dots(axes[0], spikes[:, :n_excitatory], 0, BLUE, "excitatory")
@@ -66,7 +66,7 @@ def spike_raster(
 
 def weight_histograms(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> Figure:
     """Weights before and after INIT, one panel for each class of synapses (the keys, named by the pre neuron)."""
-    figure = _figure(3.2 * len(after), 3.2)
+    figure = new_figure(3.2 * len(after), 3.2)
     axes = figure.subplots(1, len(after), squeeze=False)[0]
     for axis, (name, weights) in zip(axes, after.items(), strict=True):
         start = before[name]
@@ -90,7 +90,7 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], title: str 
     """Confusion matrix `(n_classes, n_classes)`, rows = true class; shaded by the share of the row, numbers inside."""
     n = len(class_names)
     cell = 0.5 if n <= 30 else 0.25
-    figure = _figure(max(4.0, cell * n + 1.8), max(3.6, cell * n + 1.4))
+    figure = new_figure(max(4.0, cell * n + 1.8), max(3.6, cell * n + 1.4))
     axis = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
@@ -115,7 +115,7 @@ def learning_curve(history: Sequence[Mapping[str, float]], chosen: int, chance: 
     told in the title: a line at a tenth would squeeze the curves.
     """
     with_loss = bool(history) and "train/loss" in history[0]
-    figure = _figure(9 if with_loss else 5, 3.4)
+    figure = new_figure(9 if with_loss else 5, 3.4)
     panels = figure.subplots(1, 2 if with_loss else 1, squeeze=False)[0]
     epochs = np.arange(1, len(history) + 1)
     marker = "o" if len(history) <= 20 else ""
@@ -141,7 +141,7 @@ def init_course(course: Mapping[str, NDArray[Any]]) -> Figure:
     Columns, all `(n_looks,)`: `snippets`, `w_excitatory`, `w_inhibitory`, `w_input_abs`, `astrocyte`,
     `liquid_per_ms`, `input_per_ms`.
     """
-    figure = _figure(9, 5.4)
+    figure = new_figure(9, 5.4)
     axes = figure.subplots(3, 1, sharex=True, height_ratios=[2.2, 1, 1])
     snippets = course["snippets"]
     lines = (
@@ -166,7 +166,8 @@ def init_course(course: Mapping[str, NDArray[Any]]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches whose parts keep out of each other's way."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=100, layout="constrained")

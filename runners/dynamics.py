@@ -1,0 +1,233 @@
+"""How a liquid behaves, without any readout: branching factor, avalanches, rates, synchrony, astrocyte, kernel quality."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from runners.classify import evenly, record_test
+from runners.kernel_ranks import KernelRanks, NoiseSettings, check_samples, measure_ranks
+from runners.liquids import Network, load_dataset, log_dataset, trained_network, warn_if_useless
+
+if TYPE_CHECKING:
+    from lsm.activity import Activity
+    from lsm.avalanches import Avalanches, PowerLaw
+    from lsm.encode import Dataset
+    from runners.context import Context
+
+Count = Annotated[int, Field(ge=1)]
+Deviation = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Dynamics:
+    """Settings of the runner; recorded samples are taken evenly from the test split."""
+
+    samples: Annotated[Count, Field(description="test samples recorded step by step")] = 100
+    avalanche_threshold: Annotated[
+        int | None, Field(ge=0, description="spikes per ms that an avalanche exceeds; null = each sample's median")
+    ] = None
+    kernel: Annotated[bool, Field(description="measure separation and generalisation ranks, too")] = True
+    draws: Annotated[Count, Field(description="random draws that ranks are averaged over (published: 1,000)")] = 20
+    samples_per_class: Annotated[Count, Field(description="test samples of each class in a draw")] = 100
+    noise: Annotated[
+        Literal["plain", "paper"],
+        Field(description="plain: images keep their drive, events move one by one; paper: as the published code"),
+    ] = "plain"
+    pixel_noise: Annotated[Deviation, Field(description="standard deviation in grey levels, noisy test set")] = 125.0
+    time_noise_ms: Annotated[Deviation, Field(description="standard deviation of the time shift of events")] = 10.0
+    copied_inputs: Annotated[Count, Field(description="inputs whose noisy copies give the generalisation rank")] = 10
+    copy_pixel_noise: Annotated[Deviation, Field(description="as pixel_noise, for copies of one image")] = 25.0
+    pictures: Annotated[bool, Field(description="draw and store pictures")] = True
+
+    needs: ClassVar[tuple[str, ...]] = ("model", "data")
+
+    def prepare(self, context: Context) -> Dataset:
+        """Load the data before a run exists."""
+        dataset = load_dataset(context)
+        if self.kernel:
+            check_samples(dataset.test.labels, self.samples_per_class)
+        return dataset
+
+    def run(self, context: Context) -> dict[str, float]:
+        """Record, measure, draw and return the key results."""
+        dataset: Dataset = context.prepared
+        log_dataset(context, dataset)
+        network = trained_network(context, context.model, dataset, context.seed)
+        recorded = self._record(context, network, dataset)
+        waves = [_avalanches_of(a, self.avalanche_threshold) for a in recorded]
+        fits = _fits(waves)
+        results = _summary(network, recorded) | _avalanche_results(recorded, waves, fits)
+        results["cost/init_s"] = network.init_s
+        ranks: KernelRanks | None = None
+        if self.kernel:
+            noise = NoiseSettings(self.noise == "paper", self.pixel_noise, self.time_noise_ms, self.copy_pixel_noise)
+            ranks = measure_ranks(
+                context, dataset, network, noise, self.draws, self.samples_per_class, self.copied_inputs
+            )
+            results |= ranks.results
+        warn_if_useless(context, network, results, len(recorded))
+        context.tracker.metrics({name: value for name, value in results.items() if np.isfinite(value)})
+        _log_course(context, network, recorded)
+        if self.pictures:
+            self._draw(context, network, recorded, waves, fits, ranks)
+        return {name: results[name] for name in KEY_RESULTS if np.isfinite(results.get(name, np.nan))}
+
+    def _record(self, context: Context, network: Network, dataset: Dataset) -> list[Activity]:
+        from lsm.activity import analyse
+        from lsm.criticality import adjacency
+
+        connections = adjacency(network.liquid)
+        chosen = evenly(len(dataset.test), self.samples)
+        found: list[Activity] = []
+        with (
+            context.phase("recording", total=len(chosen), unit="samples") as advance,
+            ThreadPoolExecutor(context.threads) as pool,
+        ):
+            for one in pool.map(lambda sample: analyse(record_test(network, dataset, sample), connections), chosen):
+                found.append(one)
+                advance(len(found))
+        return found
+
+    def _draw(
+        self,
+        context: Context,
+        network: Network,
+        recorded: list[Activity],
+        waves: list[Avalanches],
+        fits: dict[str, PowerLaw | None],
+        ranks: KernelRanks | None,
+    ) -> None:
+        from runners import dynamics_plots as plots
+
+        seconds, n_exc = network.parameters.run_ms / 1000, network.liquid.n_exc
+        hz = np.mean([a.counts for a in recorded], axis=0) / seconds
+        population = np.array([a.population for a in recorded])
+        with context.phase("pictures"):
+            rates = population.mean(axis=1) * 1000 / network.parameters.n_neurons
+            figures: dict[str, Any] = {
+                "branching": plots.branching([a.branching_factor for a in recorded], rates),
+                "rates": plots.rates(hz[:n_exc], hz[n_exc:]),
+                "population": plots.population(population, np.array([a.inputs for a in recorded])),
+                "synchrony": plots.synchrony([a.fano_factor for a in recorded], [a.correlation for a in recorded]),
+                "avalanches": plots.avalanches({name: _joined(waves, name) for name in QUANTITIES}, fits),
+            }
+            if _has_astrocyte(network):
+                levels = np.array([a.astrocyte for a in recorded])
+                figures["astrocyte"] = plots.astrocyte(levels, _learning_rate(network, recorded))
+            if ranks is not None:
+                figures["kernel"] = plots.kernel(ranks.spectra, ranks.ranks)
+            for name, figure in figures.items():
+                context.tracker.figure(figure, f"pictures/{name}.png")
+
+
+KEY_RESULTS = (
+    "liquid/branching_factor",
+    "liquid/branching_factor_std",
+    "liquid/rate_hz",
+    "liquid/fano_factor",
+    "liquid/pairwise_correlation",
+    "avalanche/size_exponent",
+    "avalanche/size_ks_distance",
+    "kernel/separation_rank",
+    "kernel/noisy_rank",
+    "kernel/generalisation_rank",
+    "kernel/quality",
+)
+QUANTITIES = ("sizes", "durations")
+MARKS_MS = (50, 100)
+"""Times at which the astrocyte's level is told as a number of its own."""
+
+
+def _summary(network: Network, recorded: list[Activity]) -> dict[str, float]:
+    """Rates, branching factor and synchrony over the recorded samples."""
+    seconds, n_exc = network.parameters.run_ms / 1000, network.liquid.n_exc
+    counts = np.array([a.counts for a in recorded])
+    hz = counts.mean(axis=0) / seconds
+    results = {
+        "liquid/rate_hz": float(hz.mean()),
+        "liquid/rate_excitatory_hz": float(hz[:n_exc].mean()),
+        "liquid/rate_inhibitory_hz": float(hz[n_exc:].mean()),
+        "liquid/rate_std_hz": float(hz.std()),
+        "liquid/silent_neurons": float((hz == 0).sum()),
+        "liquid/silent_samples": float((counts.sum(axis=1) == 0).sum()),
+        "liquid/input_spikes_per_ms": float(np.mean([a.inputs.mean() for a in recorded])),
+        "liquid/spikes_per_ms": float(np.mean([a.population.mean() for a in recorded])),
+    }
+    per_sample = {
+        "branching_factor": [a.branching_factor for a in recorded],
+        "fano_factor": [a.fano_factor for a in recorded],
+        "pairwise_correlation": [a.correlation for a in recorded],
+    }
+    for name, every in per_sample.items():
+        values = np.array([value for value in every if np.isfinite(value)])
+        results[f"liquid/{name}"] = float(values.mean()) if len(values) else float("nan")
+        results[f"liquid/{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    return results
+
+
+def _avalanches_of(activity: Activity, threshold: int | None) -> Avalanches:
+    from lsm.avalanches import avalanches
+
+    return avalanches(activity.steady, _threshold(activity, threshold))
+
+
+def _threshold(activity: Activity, threshold: int | None) -> int:
+    if threshold is not None:
+        return threshold
+    return int(np.median(activity.steady)) if len(activity.steady) else 0
+
+
+def _joined(waves: list[Avalanches], name: str) -> NDArray[np.int64]:
+    return np.concatenate([getattr(w, name) for w in waves])
+
+
+def _fits(waves: list[Avalanches]) -> dict[str, PowerLaw | None]:
+    from lsm.avalanches import fit_power_law
+
+    return {name: fit_power_law(_joined(waves, name)) for name in QUANTITIES}
+
+
+def _avalanche_results(
+    recorded: list[Activity], waves: list[Avalanches], fits: dict[str, PowerLaw | None]
+) -> dict[str, float]:
+    """Numbers and means always; what belongs to a fit only where there is one."""
+    silent_ms = np.concatenate([a.steady == 0 for a in recorded])
+    results = {
+        "avalanche/number": float(sum(len(w.sizes) for w in waves)),
+        "avalanche/silent_ms_share": float(silent_ms.mean()) if len(silent_ms) else float("nan"),
+    }
+    for plural in QUANTITIES:
+        name, values, fit = plural.removesuffix("s"), _joined(waves, plural), fits[plural]
+        if len(values):
+            results |= {f"avalanche/{name}_mean": float(values.mean()), f"avalanche/{name}_max": float(values.max())}
+        if fit is not None:
+            results |= {f"avalanche/{name}_{key}": float(value) for key, value in dataclasses.asdict(fit).items()}
+    return results
+
+
+def _has_astrocyte(network: Network) -> bool:
+    p = network.parameters
+    return p.learning == "astro_stdp" and p.learns_in_run
+
+
+def _learning_rate(network: Network, recorded: list[Activity]) -> NDArray[np.float64]:
+    """The learning rate at the moment at which the astrocyte was recorded: before the decay that ends a step."""
+    return recorded[0].eta / network.parameters.run_decay
+
+
+def _log_course(context: Context, network: Network, recorded: list[Activity]) -> None:
+    """The astrocyte's level and the learning rate, ms by ms, as means over the recorded samples."""
+    if not _has_astrocyte(network):
+        return
+    level, eta = np.mean([a.astrocyte for a in recorded], axis=0), _learning_rate(network, recorded)
+    for ms, (a, rate) in enumerate(zip(level, eta, strict=True)):
+        context.tracker.metrics({"astrocyte/level": a, "astrocyte/eta": rate}, step=ms)
+    for ms in (m for m in MARKS_MS if m < len(level)):
+        context.tracker.metrics({f"astrocyte/level_{ms}ms": level[ms], f"astrocyte/eta_{ms}ms": eta[ms]})
