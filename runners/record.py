@@ -1,0 +1,200 @@
+"""Results on record: run the rows of a table that are not there yet, and write the table again.
+
+`python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
+lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
+tables between the page's markers. It may be stopped at any time and goes on where it was. `--commit` commits each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runners.provenance import cpu_model, git_state
+
+FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "command")
+MARK = "<!-- table {name} -->"
+END = "<!-- end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a command without its seed, the seeds, and what the paper says of each column."""
+
+    name: str
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
+    published: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Metrics (name -> heading, factor, digits) over rows."""
+
+    name: str
+    columns: Mapping[str, tuple[str, float, int]]
+    rows: tuple[Row, ...]
+
+
+def read_tables(path: Path) -> list[Table]:
+    """The tables that a page's YAML file asks for."""
+    tables = []
+    for name, content in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
+        rows = tuple(
+            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}))
+            for r in content["rows"]
+        )
+        tables.append(Table(name, columns, rows))
+    return tables
+
+
+def job_of(overrides: Sequence[str]) -> str:
+    """Hash of the job that these overrides describe."""
+    from runners.compose import Source
+    from runners.context import job_hash
+    from runners.plan import make_plan
+
+    cfg = Source().compose(list(overrides))
+    return job_hash(make_plan(cfg, cfg.hydra).config)
+
+
+def read_records(path: Path) -> dict[str, dict[str, str]]:
+    """Finished rows of the CSV file by job; none where there is no file."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {record["job"]: record for record in csv.DictReader(file)}
+
+
+def write_records(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """All rows, complete or not at all; the metrics are the union of those of the rows."""
+    metrics = sorted({key for record in records.values() for key in record} - set(FIXED))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.DictWriter(file, [*FIXED, *metrics], lineterminator="\n", restval="")
+        rows.writeheader()
+        rows.writerows(records.values())
+    unfinished.replace(path)
+
+
+def run_once(overrides: Sequence[str]) -> dict[str, Any]:
+    """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails."""
+    from runners.paths import home_folder, usable_cores
+    from runners.store import open_store
+
+    started = time.monotonic()
+    program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
+    status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
+    if status:
+        raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
+    job, client = job_of(overrides), open_store(home_folder("./runs")).client()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`lsmrun.job` = '{job}'", order_by=["attributes.start_time DESC"])
+    metrics = {k: v for k, v in runs[0].data.metrics.items() if not k.startswith(("epoch/", "init/", "time/", "fold/"))}
+    return {
+        "job": job,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": git_state().get("lsmrun.git.commit", "")[:10],
+        "cpu": cpu_model(),
+        "threads": usable_cores(),
+        "wall_s": f"{time.monotonic() - started:.0f}",
+        "command": f"lsmrun {' '.join(overrides)}",
+        **{name: f"{value:.8g}" for name, value in sorted(metrics.items())},
+    }
+
+
+def missing(tables: Sequence[Table], records: Mapping[str, Any]) -> Iterator[tuple[Row, int, str]]:
+    """Rows, seeds and jobs that have no record yet, in the order of the page."""
+    seen = set(records)
+    for table in tables:
+        for row in table.rows:
+            for seed in row.seeds:
+                job = job_of([*row.overrides, f"seed={seed}"])
+                if job not in seen:
+                    seen.add(job)
+                    yield row, seed, job
+
+
+def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
+    """The table as Markdown: mean ± sample standard deviation (number of seeds), the published value in brackets."""
+    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "command"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    for row in table.rows:
+        found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
+        cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
+        walls = [float(record["wall_s"]) for record in found]
+        wall = f"{sum(walls) / len(walls):.0f} s" if walls else ""
+        seeds = ",".join(map(str, row.seeds))
+        command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
+        lines.append("| " + " | ".join([row.name, *cells, wall, command]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(
+    found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], published: Mapping[str, str]
+) -> str:
+    from lsm.statistics import mean_and_deviation
+
+    _, factor, digits = column
+    values = [factor * float(record[metric]) for record in found if record.get(metric)]
+    paper = f" [{published[metric]}]" if metric in published else ""
+    if not values:
+        return f"not run yet{paper}"
+    spread = mean_and_deviation(values)
+    error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
+    return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
+
+
+def renew_page(page: Path, tables: Sequence[Table], records: Mapping[str, Mapping[str, str]]) -> None:
+    """Write every table between its markers; what stands around them is left alone."""
+    text = page.read_text(encoding="utf-8")
+    for table in tables:
+        start = MARK.format(name=table.name)
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(END)
+        text = f"{before}{start}\n{markdown(table, records)}\n{END}{after}"
+    page.write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill one page; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m runners.record", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("page", type=Path, help="the YAML file beside the Markdown page")
+    parser.add_argument("--commit", action="store_true", help="commit each finished row")
+    parser.add_argument("--list", action="store_true", help="only say what is missing")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no new run after so many minutes")
+    options = parser.parse_args(arguments)
+    path, page = options.page.parent / "data" / f"{options.page.stem}.csv", options.page.with_suffix(".md")
+    tables, records = read_tables(options.page), read_records(path)
+    started = time.monotonic()
+    for row, seed, job in missing(tables, records):
+        if options.only not in row.name or time.monotonic() - started > 60 * options.minutes:
+            continue
+        print(f"{row.name}, seed {seed} (job {job})", flush=True)
+        if options.list:
+            continue
+        records[job] = {**run_once([*row.overrides, f"seed={seed}"]), "row": row.name, "seed": str(seed)}
+        write_records(path, records)
+        renew_page(page, tables, records)
+        if options.commit:
+            files = [str(path), str(page)]
+            subprocess.run(["git", "add", *files], check=True)
+            subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
+    renew_page(page, tables, records)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
