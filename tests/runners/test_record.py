@@ -1,0 +1,74 @@
+"""Results on record: only what is missing is run, nothing is half-written, the page shows what was measured."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from runners import record
+
+PAGE = """
+    accuracy:
+      columns:
+        test/accuracy: ["test, %", 100, 1]
+        liquid/rate_hz: ["rate", 1, 0]
+      rows:
+        - name: static
+          command: model=lsm data=digits {tiny}
+          seeds: [0, 1]
+          published: {{test/accuracy: "95.3"}}
+        - name: not run
+          command: model=lsm data=digits model.w_start=0.5 {tiny}
+          seeds: [0]
+"""
+TINY = "model.n_neurons=40 model.run_ms=30 data.n_train=100 data.n_valid=40 data.n_test=40 runner.pictures=false"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(textwrap.dedent(PAGE.format(tiny=TINY)))
+    path.with_suffix(".md").write_text("# Toy\n\n<!-- table accuracy -->\n<!-- end -->\n\nThe end.\n")
+    return path
+
+
+def test_missing_rows_are_run_once_and_shown(page: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert record.main([str(page), "--only", "static"]) == 0
+    records = record.read_records(page.parent / "data" / "toy.csv")
+    assert [r["seed"] for r in records.values()] == ["0", "1"] and len({r["job"] for r in records.values()}) == 2
+    values = [100 * float(r["test/accuracy"]) for r in records.values()]
+    text = page.with_suffix(".md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| static"))
+    assert f"{sum(values) / 2:.1f} ± " in line and "(2) [95.3]" in line and "seed=0,1`" in line
+    assert "not run yet" in text and text.startswith("# Toy") and text.endswith("The end.\n")
+    capfd.readouterr()
+    assert record.main([str(page), "--only", "static"]) == 0
+    assert "seed" not in capfd.readouterr().out  # nothing was left to run
+
+
+def test_a_failing_run_is_told_and_leaves_no_row(page: Path, home: Path) -> None:
+    page.write_text(page.read_text().replace("model.n_neurons=40", "model.n_neurons=1"))
+    with pytest.raises(Exception, match="n_neurons"):
+        record.main([str(page)])
+    assert not (page.parent / "data" / "toy.csv").exists()
+
+
+def test_records_survive_a_new_metric(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "x.csv"
+    first = {"job": "a", "row": "r", "seed": "0", "test/accuracy": "0.5"}
+    record.write_records(path, {"a": first})
+    record.write_records(path, {**record.read_records(path), "b": {"job": "b", "liquid/rate_hz": "30"}})
+    again = record.read_records(path)
+    assert again["a"]["test/accuracy"] == "0.5" and again["a"]["liquid/rate_hz"] == ""
+    assert again["b"]["liquid/rate_hz"] == "30"
+
+
+def test_every_row_of_our_own_page_is_a_command_that_works() -> None:
+    path = Path(__file__).resolve().parents[2] / "docs" / "results" / "nalsm.yaml"
+    tables = record.read_tables(path)
+    jobs = [job for _, _, job in record.missing(tables, {})]
+    assert len(jobs) == len(set(jobs)) >= 10
+    page_text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(record.MARK.format(name=table.name) in page_text for table in tables)
