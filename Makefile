@@ -46,6 +46,7 @@ bench: setup  ## speed against peers on the same work; CSV files in benchmarks/r
 	$(BIN)/python -m benchmarks
 
 ui: setup  ## open the store in MLflow's web page (PORT=5000)
+	@echo "open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
 	  --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(HOME_DIR)/mlflow.db}"
 

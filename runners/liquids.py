@@ -61,7 +61,7 @@ def log_dataset(context: Context, dataset: Dataset) -> None:
     for part, used_for in zip(PARTS, ("training", "validation", "testing"), strict=True):
         split: Split = getattr(dataset, part)
         profile = f"{len(split)} samples, {dataset.n_in} channels, {len(dataset.class_names)} classes"
-        context.tracker.input(dataset.name, f"{digest[:24]}{len(split)}", dataset.source, used_for, profile)
+        context.tracker.input(dataset.name, f"{digest[:24]}-{part}", dataset.source, used_for, profile)
     about = {"source": dataset.source, "checksums": dict(dataset.checksums), "encoding": dict(dataset.encoding)}
     context.tracker.yaml({**about, "notes": _plain(dataset.notes)}, "data.yaml")
 
