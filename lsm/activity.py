@@ -22,7 +22,8 @@ class Activity:
     """One sample of `T` ms; NaN where a silent or very short sample leaves a number undefined.
 
     `counts` `(n,)` spikes of each liquid neuron; `population`, `inputs` `(T,)` spikes per ms of all liquid neurons and
-    of all input neurons; `astrocyte`, `eta` `(T,)`.
+    of all input neurons; `steady` the population without onset and end, `shuffled` the same with every neuron's spikes
+    rotated in time by a step of its own: what is left without any common timing. `astrocyte`, `eta` `(T,)`.
     """
 
     branching_factor: float
@@ -31,19 +32,17 @@ class Activity:
     counts: NDArray[np.int64]
     population: NDArray[np.int64]
     inputs: NDArray[np.int64]
+    steady: NDArray[np.int64]
+    shuffled: NDArray[np.int64]
     astrocyte: NDArray[np.float64]
     eta: NDArray[np.float64]
 
-    @property
-    def steady(self) -> NDArray[np.int64]:
-        """`population` without onset and end."""
-        return self.population[FIRST_MS:LAST_MS]
 
-
-def analyse(recording: Recording, connections: sparse.csr_matrix) -> Activity:
+def analyse(recording: Recording, connections: sparse.csr_matrix, rng: np.random.Generator) -> Activity:
     """Reduce one recording to its `Activity`; `connections` as `lsm.criticality.adjacency` gives them."""
     spikes = recording.spikes
-    window = binned(spikes[FIRST_MS:LAST_MS])
+    steady = spikes[FIRST_MS:LAST_MS]
+    window = binned(steady)
     return Activity(
         branching_factor=branching_factor(spikes, connections, FIRST_MS, LAST_MS),
         fano_factor=fano_factor(window.sum(axis=1)),
@@ -51,9 +50,18 @@ def analyse(recording: Recording, connections: sparse.csr_matrix) -> Activity:
         counts=spikes.sum(axis=0, dtype=np.int64),
         population=spikes.sum(axis=1, dtype=np.int64),
         inputs=recording.inputs.sum(axis=1, dtype=np.int64),
+        steady=steady.sum(axis=1, dtype=np.int64),
+        shuffled=rotated(steady, rng).sum(axis=1, dtype=np.int64),
         astrocyte=recording.astrocyte,
         eta=recording.eta,
     )
+
+
+def rotated(spikes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`(T, n)` spikes, each neuron's rotated in time by a random number of steps: same rates and intervals, no synchrony."""
+    steps, n = spikes.shape
+    at = (np.arange(steps)[:, None] + rng.integers(0, max(steps, 1), n)) % max(steps, 1)
+    return np.take_along_axis(spikes, at, axis=0)
 
 
 def binned(spikes: NDArray[np.uint8], bin_ms: int = BIN_MS) -> NDArray[np.int64]:

@@ -5,8 +5,11 @@ rank: columns are noisy copies of ONE input; the lower the better, and kernel qu
 (Legenstein & Maass 2007, Neural Networks 20:323). Ivanov & Michmizos 2021 compare the separation rank with the rank of
 a noisy version of the whole test set instead, whose columns are different inputs again.
 
-The numerical rank of noisy whole numbers is nearly full whatever they mean. The effective rank beside it, exp of the
-entropy of the singular values (Roy & Vetterli 2007), weighs dimensions by their strength and does not saturate.
+A numerical rank counts the singular values above a tolerance, and the tolerance of `numpy.linalg.matrix_rank` follows
+the type of the matrix. In double precision noisy whole numbers are full rank whatever they mean. The published ranks
+come out in single precision, the type of the original's counts: there the tolerance is near one spike, and grows with
+the largest singular value, so that strong firing alone lowers the rank. The effective rank beside both, exp of the
+entropy of the singular values (Roy & Vetterli 2007), weighs dimensions by their strength and has no tolerance.
 """
 
 from __future__ import annotations
@@ -21,23 +24,30 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of a count matrix, descending, and what follows from them."""
+    """Singular values of a count matrix, descending, and what follows from them.
+
+    `rank` is that of single precision, `rank_double` that of double precision.
+    """
 
     values: NDArray[np.float64]
     rank: int
+    rank_double: int
     effective_rank: float
 
 
 def spectrum(counts: NDArray[Any]) -> Spectrum:
-    """Spectrum of `(samples, n)` spike counts; `rank` is that of `numpy.linalg.matrix_rank` (same tolerance)."""
+    """Spectrum of `(samples, n)` spike counts, with the tolerances of `numpy.linalg.matrix_rank` for either precision."""
     matrix = np.asarray(counts, np.float64)
     values = np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
     if not values.size or values[0] == 0:
-        return Spectrum(values, 0, 0.0)
-    rank = int((values > values[0] * max(matrix.shape) * np.finfo(np.float64).eps).sum())
+        return Spectrum(values, 0, 0, 0.0)
+    single, double = (
+        int((values > values[0] * max(matrix.shape) * np.finfo(precision).eps).sum())
+        for precision in (np.float32, np.float64)
+    )
     share = values / values.sum()
     share = share[share > 0]
-    return Spectrum(values, rank, float(np.exp(-(share * np.log(share)).sum())))
+    return Spectrum(values, single, double, float(np.exp(-(share * np.log(share)).sum())))
 
 
 def draw_columns(labels: NDArray[np.int64], per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:

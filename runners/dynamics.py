@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from lsm.avalanches import Avalanches, PowerLaw
     from lsm.encode import Dataset
     from runners.context import Context
+
+    Fits = dict[str, PowerLaw | None]
 
 Count = Annotated[int, Field(ge=1)]
 Deviation = Annotated[float, Field(ge=0)]
@@ -61,8 +64,8 @@ class Dynamics:
         log_dataset(context, dataset)
         network = trained_network(context, context.model, dataset, context.seed)
         recorded = self._record(context, network, dataset)
-        waves = [_avalanches_of(a, self.avalanche_threshold) for a in recorded]
-        fits = _fits(waves)
+        waves = {name: _pooled(recorded, field, self.avalanche_threshold) for name, field in ACTIVITIES.items()}
+        fits = {name: _fits(several) for name, several in waves.items()}
         results = _summary(network, recorded) | _avalanche_results(recorded, waves, fits)
         results["cost/init_s"] = network.init_s
         ranks: KernelRanks | None = None
@@ -82,15 +85,21 @@ class Dynamics:
     def _record(self, context: Context, network: Network, dataset: Dataset) -> list[Activity]:
         from lsm.activity import analyse
         from lsm.criticality import adjacency
+        from lsm.streams import generator
 
         connections = adjacency(network.liquid)
         chosen = evenly(len(dataset.test), self.samples)
         found: list[Activity] = []
+
+        def one_sample(sample: int) -> Activity:
+            rng = generator(network.seed, f"rotation of {sample}")
+            return analyse(record_test(network, dataset, sample), connections, rng)
+
         with (
             context.phase("recording", total=len(chosen), unit="samples") as advance,
             ThreadPoolExecutor(context.threads) as pool,
         ):
-            for one in pool.map(lambda sample: analyse(record_test(network, dataset, sample), connections), chosen):
+            for one in pool.map(one_sample, chosen):
                 found.append(one)
                 advance(len(found))
         return found
@@ -100,8 +109,8 @@ class Dynamics:
         context: Context,
         network: Network,
         recorded: list[Activity],
-        waves: list[Avalanches],
-        fits: dict[str, PowerLaw | None],
+        waves: dict[str, Avalanches],
+        fits: dict[str, Fits],
         ranks: KernelRanks | None,
     ) -> None:
         from runners import dynamics_plots as plots
@@ -116,7 +125,7 @@ class Dynamics:
                 "rates": plots.rates(hz[:n_exc], hz[n_exc:]),
                 "population": plots.population(population, np.array([a.inputs for a in recorded])),
                 "synchrony": plots.synchrony([a.fano_factor for a in recorded], [a.correlation for a in recorded]),
-                "avalanches": plots.avalanches({name: _joined(waves, name) for name in QUANTITIES}, fits),
+                "avalanches": plots.avalanches(waves, fits["measured"]),
             }
             if _has_astrocyte(network):
                 levels = np.array([a.astrocyte for a in recorded])
@@ -141,6 +150,8 @@ KEY_RESULTS = (
     "kernel/quality",
 )
 QUANTITIES = ("sizes", "durations")
+ACTIVITIES = {"measured": "steady", "shuffled": "shuffled"}
+"""What avalanches are looked for in: the activity, and as a control the same without common timing."""
 MARKS_MS = (50, 100)
 """Times at which the astrocyte's level is told as a number of its own."""
 
@@ -172,39 +183,35 @@ def _summary(network: Network, recorded: list[Activity]) -> dict[str, float]:
     return results
 
 
-def _avalanches_of(activity: Activity, threshold: int | None) -> Avalanches:
-    from lsm.avalanches import avalanches
+def _pooled(recorded: list[Activity], field: str, threshold: int | None) -> Avalanches:
+    """The avalanches of all samples; the threshold of each is that of its measured activity, shuffled or not."""
+    from lsm.avalanches import Avalanches, avalanches
 
-    return avalanches(activity.steady, _threshold(activity, threshold))
-
-
-def _threshold(activity: Activity, threshold: int | None) -> int:
-    if threshold is not None:
-        return threshold
-    return int(np.median(activity.steady)) if len(activity.steady) else 0
-
-
-def _joined(waves: list[Avalanches], name: str) -> NDArray[np.int64]:
-    return np.concatenate([getattr(w, name) for w in waves])
+    found = []
+    for one in recorded:
+        median = int(np.median(one.steady)) if len(one.steady) else 0
+        found.append(avalanches(getattr(one, field), median if threshold is None else threshold))
+    return Avalanches(np.concatenate([f.sizes for f in found]), np.concatenate([f.durations for f in found]))
 
 
-def _fits(waves: list[Avalanches]) -> dict[str, PowerLaw | None]:
+def _fits(waves: Avalanches) -> Fits:
     from lsm.avalanches import fit_power_law
 
-    return {name: fit_power_law(_joined(waves, name)) for name in QUANTITIES}
+    return {name: fit_power_law(getattr(waves, name)) for name in QUANTITIES}
 
 
 def _avalanche_results(
-    recorded: list[Activity], waves: list[Avalanches], fits: dict[str, PowerLaw | None]
+    recorded: list[Activity], waves: dict[str, Avalanches], fits: dict[str, Fits]
 ) -> dict[str, float]:
     """Numbers and means always; what belongs to a fit only where there is one."""
     silent_ms = np.concatenate([a.steady == 0 for a in recorded])
     results = {
-        "avalanche/number": float(sum(len(w.sizes) for w in waves)),
+        "avalanche/number": float(len(waves["measured"].sizes)),
         "avalanche/silent_ms_share": float(silent_ms.mean()) if len(silent_ms) else float("nan"),
     }
-    for plural in QUANTITIES:
-        name, values, fit = plural.removesuffix("s"), _joined(waves, plural), fits[plural]
+    for activity, plural in itertools.product(ACTIVITIES, QUANTITIES):
+        values, fit = getattr(waves[activity], plural), fits[activity][plural]
+        name = ("" if activity == "measured" else f"{activity}_") + plural.removesuffix("s")
         if len(values):
             results |= {f"avalanche/{name}_mean": float(values.mean()), f"avalanche/{name}_max": float(values.max())}
         if fit is not None:

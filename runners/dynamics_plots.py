@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lsm.avalanches import PowerLaw
+    from lsm.avalanches import Avalanches, PowerLaw
 
 KERNEL_LINES = {"separation": (BLUE, "-"), "noisy": (ORANGE, "--"), "generalisation": (VERMILION, "-.")}
 KERNEL_NAMES = {
@@ -91,17 +92,23 @@ def synchrony(fano: Sequence[float], correlation: Sequence[float]) -> Figure:
     return figure
 
 
-def avalanches(values: Mapping[str, NDArray[np.int64]], fits: Mapping[str, PowerLaw | None]) -> Figure:
-    """Share of avalanches at least as large as x, for sizes and durations, with the fitted power law where there is one."""
+def avalanches(waves: Mapping[str, Avalanches], fits: Mapping[str, PowerLaw | None]) -> Figure:
+    """Share of avalanches at least as large as x, for sizes and durations.
+
+    `waves` holds the `measured` and the `shuffled` activity, `fits` the power laws of the measured one where there are.
+    """
     figure = new_figure(9, 3.8)
     labels = {"sizes": "avalanche size (spikes above the threshold)", "durations": "avalanche duration (ms)"}
-    for axis, (name, data) in zip(figure.subplots(1, 2), values.items(), strict=True):
-        axis.set(xlabel=labels[name], ylabel="share that is as large or larger")
+    for axis, (name, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
+        axis.set(xlabel=label, ylabel="share that is as large or larger")
+        data = getattr(waves["measured"], name)
         axis.set_title(f"{len(data)} avalanches", loc="left", fontsize="medium")
         if not len(data):
             continue
         x, share = _tail(data)
         axis.loglog(x, share, "o", color=BLUE, markersize=3, alpha=0.7, label="measured")
+        if len(control := getattr(waves["shuffled"], name)):
+            axis.loglog(*_tail(control), "x", color=GREY, markersize=4, alpha=0.7, label="without common timing")
         if fit := fits[name]:
             _draw_fit(axis, fit, x, share)
         axis.legend(frameon=False, fontsize="small", loc="lower left")
@@ -150,9 +157,8 @@ def kernel(spectra: Mapping[str, NDArray[np.float64]], ranks: Mapping[str, Seque
     largest = max(float(values.max(initial=0)) for values in spectra.values())
     left.set(xlabel="index", ylabel="singular value of the counts", ylim=(1e-3, 3 * max(largest, 1)))
     left.legend(frameon=False, fontsize="small")
-    right.set_xticks(
-        range(len(spectra)), [KERNEL_NAMES[kind].replace(", ", ",\n") for kind in spectra], fontsize="small"
-    )
+    names = [textwrap.fill(KERNEL_NAMES[kind], 16) for kind in spectra]
+    right.set_xticks(range(len(spectra)), names, fontsize="small")
     right.set(ylabel="rank", xlim=(-0.5, len(spectra) - 0.5))
     right.margins(y=0.25)
     return figure

@@ -122,7 +122,7 @@ def _spectra(
     matrices: Sequence[tuple[NDArray[Any], NDArray[np.int64]]], threads: int, advance: Advance
 ) -> list[Spectrum]:
     """One matrix a thread, each on one BLAS thread: then no result depends on the number of threads."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     from lsm.kernel_quality import spectrum
 
@@ -140,8 +140,8 @@ def _means(found: dict[str, list[Spectrum]]) -> dict[str, float]:
         ranks = [s.rank for s in spectra]
         results[f"kernel/{kind}_rank"] = float(np.mean(ranks))
         results[f"kernel/{kind}_rank_std"] = float(np.std(ranks, ddof=1)) if len(ranks) > 1 else float("nan")
+        results[f"kernel/{kind}_rank_double"] = float(np.mean([s.rank_double for s in spectra]))
         results[f"kernel/{kind}_effective_rank"] = float(np.mean([s.effective_rank for s in spectra]))
-    for name in ("rank", "effective_rank"):
-        key = "kernel/quality" if name == "rank" else "kernel/effective_quality"
-        results[key] = results[f"kernel/separation_{name}"] - results[f"kernel/generalisation_{name}"]
+    for quality, name in (("quality", "rank"), ("effective_quality", "effective_rank")):
+        results[f"kernel/{quality}"] = results[f"kernel/separation_{name}"] - results[f"kernel/generalisation_{name}"]
     return results

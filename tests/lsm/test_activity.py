@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lsm.activity import analyse, binned, fano_factor, pairwise_correlation
+from lsm.activity import analyse, binned, fano_factor, pairwise_correlation, rotated
 from lsm.criticality import branching_factor
 from lsm.protocol import Recording
 
@@ -39,9 +39,20 @@ def test_a_recording_is_reduced_to_its_sums_and_its_branching_factor() -> None:
     inputs = (rng.random((250, 5)) < 0.2).astype(np.uint8)
     connections = sparse.csr_matrix((rng.random((12, 12)) < 0.4).astype(np.float32))
     level = np.linspace(0.2, 0.1, 250)
-    found = analyse(Recording(spikes, inputs, level, level / 2), connections)
+    found = analyse(Recording(spikes, inputs, level, level / 2), connections, rng)
     assert found.counts.tolist() == spikes.sum(axis=0, dtype=int).tolist()
     assert found.population.sum() == spikes.sum(dtype=int) and found.inputs.sum() == inputs.sum(dtype=int)
     assert found.branching_factor == branching_factor(spikes, connections)
     assert len(found.steady) == 200 and found.steady[0] == spikes[25].sum()
+    assert found.shuffled.sum() == found.steady.sum() and found.shuffled.tolist() != found.steady.tolist()
     assert found.fano_factor == fano_factor(binned(spikes[25:225]).sum(axis=1))
+
+
+def test_rotation_keeps_every_neurons_train_and_breaks_what_they_share() -> None:
+    spikes = np.zeros((200, 300), np.uint8)
+    spikes[::20] = 1  # all neurons at once
+    apart = rotated(spikes, np.random.default_rng(0))
+    assert (apart.sum(axis=0) == 10).all()
+    assert all(set(np.diff(np.flatnonzero(train))) == {20} for train in apart.T[:20])  # the intervals stay
+    assert spikes.sum(axis=1).max() == 300 and apart.sum(axis=1).max() < 40
+    assert rotated(spikes[:0], np.random.default_rng(0)).shape == (0, 300)
