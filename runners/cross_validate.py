@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.classify import fit
+from runners.fitting import fit
 from runners.liquids import load_dataset, log_dataset, network_counts, raw_counts, trained_network
 
 if TYPE_CHECKING:

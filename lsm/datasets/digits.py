@@ -16,8 +16,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lsm.datasets.fetch import Progress, digest_of
-from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split, stream
+from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split
 from lsm.encode import Dataset, Split, brightest_share, image_rates
+from lsm.streams import generator
 
 N_VALID, N_TEST = 300, 300  # of 1,797; 1,197 remain for training
 FRAME, BOX = 28, 20
@@ -45,7 +46,7 @@ class Digits(SubsetOptions):
 
         scans = load_digits()
         images, labels = enlarge(scans.images), scans.target.astype(np.int64)
-        train, valid, test = stratified_split(labels, N_VALID, N_TEST, stream(seed, "split"))
+        train, valid, test = stratified_split(labels, N_VALID, N_TEST, generator(seed, "split"))
         used = maximum or rate_constant(images[np.concatenate([train, valid])], self.events_per_ms)
         splits = {}
         for part, index in (("train", train), ("valid", valid), ("test", test)):

@@ -22,8 +22,9 @@ from lsm.datasets.fetch import Progress
 from lsm.datasets.layout import SUFFIXES, Labelled, class_names_of, find_labelled, kind_of
 from lsm.datasets.pictures import read_picture
 from lsm.datasets.recordings import MAX_HEIGHT, MAX_WIDTH, POLARITIES, Sensor, pack_recording
-from lsm.datasets.subsets import PARTS, STRICT, SubsetOptions, stratified_split, stream
+from lsm.datasets.subsets import PARTS, STRICT, SubsetOptions, stratified_split
 from lsm.encode import MAX_STEPS, Dataset, Events, Inputs, Split, image_rates
+from lsm.streams import generator
 
 SIZES = {"images": 28, "events": 34}
 BRIGHT = 0.5  # mean grey above which an image is taken for dark ink on light paper
@@ -117,7 +118,7 @@ class Files(SubsetOptions):
             for part, fraction in (("valid", self.valid_fraction), ("test", self.test_fraction))
         )
         try:
-            indices = stratified_split(labels, n_valid, n_test, stream(seed, "split"))
+            indices = stratified_split(labels, n_valid, n_test, generator(seed, "split"))
         except ValueError as error:
             counts = np.bincount(labels, minlength=len(class_names))
             few = class_names[counts.argmin()]

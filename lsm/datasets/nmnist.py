@@ -22,8 +22,9 @@ from pydantic.dataclasses import dataclass
 from lsm.datasets.containers import Archive, Container, open_container
 from lsm.datasets.fetch import Progress, RemoteFile, fetch
 from lsm.datasets.recordings import POLARITIES, Sensor, pack_recording
-from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split, stream
+from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split
 from lsm.encode import MAX_STEPS, Dataset, Events, Split
+from lsm.streams import generator
 
 COMPLETE = {"Train": 60_000, "Test": 10_000}
 LAST_TRAIN_ID = 50_000  # ids 50,001 to 60,000 are the validation part
@@ -146,7 +147,7 @@ class NMnist(SubsetOptions):
             labels = np.array([r.label for r in train])
             n_valid = max(round(len(train) / PARTIAL_VALID_SHARE), len(np.unique(labels)))
             try:
-                inner, valid, _ = stratified_split(labels, n_valid, 0, stream(seed, "split"))
+                inner, valid, _ = stratified_split(labels, n_valid, 0, generator(seed, "split"))
             except ValueError as error:
                 where = train[0].container.path
                 raise ValueError(f"{where}: too few recordings for a validation part: {error}") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from lsm.streams import generator
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 Count = Annotated[int, Field(ge=1)]
@@ -33,12 +34,7 @@ class SubsetOptions:
             return np.arange(len(labels))
         if n > len(labels):
             raise ValueError(f"data.n_{part}={n}: only {len(labels)} samples are available")
-        return balanced_subset(labels, n, stream(seed, f"subset/{part}"))
-
-
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The random stream of one purpose: independent of every other purpose under the same seed."""
-    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]))
+        return balanced_subset(labels, n, generator(seed, f"subset/{part}"))
 
 
 def balanced_subset(labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -235,7 +235,7 @@ def test_cross_validation_tests_every_sample_once(lsmrun: Run, home: Path) -> No
 
 # A process that dies without any clean-up, as by `kill -9`, after so many writes of the named kind.
 DIE = """
-    import os, sys, lsm.readout.linear, runners.checkpoint as c, runners.liquids as liquids, runners.classify as classify
+    import os, sys, lsm.readout.linear, runners.checkpoint as c, runners.liquids as liquids, runners.fitting as fitting
     c.Throttle.ready = lambda self: True
     lsm.readout.linear.SAVE_EVERY_S = 0
     left = int(sys.argv[2])
@@ -249,7 +249,7 @@ DIE = """
         return then_die
     if sys.argv[1] == "INIT": liquids.write_arrays = dying(liquids.write_arrays)
     if sys.argv[1] == "RUN": c.CountStore.write = dying(c.CountStore.write)
-    if sys.argv[1] == "readout": classify.write_arrays = dying(classify.write_arrays)
+    if sys.argv[1] == "readout": fitting.write_arrays = dying(fitting.write_arrays)
     from runners.cli import main
     sys.exit(main(sys.argv[3:]))
 """

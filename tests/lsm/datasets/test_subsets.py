@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lsm.datasets.subsets import SubsetOptions, balanced_subset, stratified_split, stream
+from lsm.datasets.subsets import SubsetOptions, balanced_subset, stratified_split
+from lsm.streams import generator
 
 UNEVEN = np.repeat(np.arange(4), [50, 5, 30, 15])
 
@@ -12,19 +13,19 @@ def counts(labels, index):
 
 
 def test_a_subset_has_equal_class_counts():
-    index = balanced_subset(UNEVEN, 20, stream(0, "x"))
+    index = balanced_subset(UNEVEN, 20, generator(0, "x"))
     assert counts(UNEVEN, index) == [5, 5, 5, 5]
     assert (np.diff(index) > 0).all()
 
 
 def test_a_small_class_gives_all_it_has_and_the_others_share_the_rest():
-    assert counts(UNEVEN, balanced_subset(UNEVEN, 50, stream(0, "x"))) == [15, 5, 15, 15]
-    assert counts(UNEVEN, balanced_subset(UNEVEN, 100, stream(0, "x"))) == [50, 5, 30, 15]
+    assert counts(UNEVEN, balanced_subset(UNEVEN, 50, generator(0, "x"))) == [15, 5, 15, 15]
+    assert counts(UNEVEN, balanced_subset(UNEVEN, 100, generator(0, "x"))) == [50, 5, 30, 15]
 
 
 @pytest.mark.parametrize("n", [1, 3, 7, 22, 99])
 def test_a_subset_has_exactly_the_size_asked_for(n):
-    index = balanced_subset(UNEVEN, n, stream(3, "x"))
+    index = balanced_subset(UNEVEN, n, generator(3, "x"))
     assert len(np.unique(index)) == n
 
 
@@ -35,7 +36,7 @@ def test_the_seed_decides_the_subset_and_zero_is_a_seed():
 
 
 def test_parts_and_purposes_draw_from_separate_streams():
-    draws = {stream(0, name).integers(1 << 60) for name in ("subset/train", "subset/valid", "subset/test", "split")}
+    draws = {generator(0, name).integers(1 << 60) for name in ("subset/train", "subset/valid", "subset/test", "split")}
     assert len(draws) == 4
 
 
@@ -55,7 +56,7 @@ def test_bad_sizes_are_refused(bad):
 
 
 def test_a_split_is_complete_disjoint_and_stratified():
-    train, valid, test = stratified_split(UNEVEN, 10, 20, stream(0, "split"))
+    train, valid, test = stratified_split(UNEVEN, 10, 20, generator(0, "split"))
     assert np.sort(np.concatenate([train, valid, test])).tolist() == list(range(100))
     assert counts(UNEVEN, test) == [10, 1, 6, 3]
     assert len(valid) == 10
@@ -64,7 +65,7 @@ def test_a_split_is_complete_disjoint_and_stratified():
 
 def test_every_part_of_a_split_holds_a_rare_class():
     labels = np.repeat([0, 1], [97, 3])
-    for index in stratified_split(labels, 5, 5, stream(0, "split")):
+    for index in stratified_split(labels, 5, 5, generator(0, "split")):
         assert 1 in labels[index]
 
 
@@ -78,4 +79,4 @@ def test_every_part_of_a_split_holds_a_rare_class():
 )
 def test_a_split_that_cannot_be_made_is_refused(sizes, n_valid, n_test, message):
     with pytest.raises(ValueError, match=message):
-        stratified_split(np.repeat([0, 1], sizes), n_valid, n_test, stream(0, "split"))
+        stratified_split(np.repeat([0, 1], sizes), n_valid, n_test, generator(0, "split"))
