@@ -114,20 +114,57 @@ def reciprocal_energies(positions: Tensor, q: Tensor, cell: Tensor, g: float, tr
     return 0.5 * q * potential
 
 
-def mesh_energies(positions: Tensor, q: Tensor, cell: Tensor, g: float, mesh_A: float, nodes: int) -> Tensor:
-    """`reciprocal_energies` with self and background terms, by particle-mesh Ewald (torch-pme), for large boxes.
+def mesh_energies(positions: Tensor, q: Tensor, cell: Tensor, g: float, mesh_A: float, order: int = 8) -> Tensor:
+    """`reciprocal_energies` on a mesh, for large boxes: smooth particle-mesh Ewald (Essmann et al., 1995).
 
-    `mesh_A` is the wanted mesh spacing, `nodes` the number of mesh points along each axis that a charge is spread to.
+    Charges are spread by B-splines of even `order` to mesh points at most `mesh_A` apart and the sum becomes two
+    Fourier transforms. Forces are the exact derivative of the energy. Written here because the meshes of torch-pme 0.5
+    gave forces twenty to two hundred times less accurate at the same spacing in the 4,116-atom box.
     """
-    from torchpme import P3MCalculator
-    from torchpme.potentials import CoulombPotential
+    from scipy.fft import next_fast_len
 
-    potential = CoulombPotential(smearing=1.0 / (math.sqrt(2.0) * g), prefactor=COULOMB)
-    mesh = P3MCalculator(potential, mesh_spacing=2.0 * mesh_A, interpolation_nodes=nodes, full_neighbor_list=True)
-    mesh = mesh.to(dtype=positions.dtype, device=positions.device)
-    no_pairs = torch.zeros((0, 2), dtype=torch.int64, device=q.device)
-    field = mesh(q[:, None], cell, positions, no_pairs, q.new_zeros(0))
-    return q * field[:, 0]
+    lengths = cell.detach().norm(dim=1).tolist()
+    size = torch.tensor([next_fast_len(max(order, math.ceil(a / mesh_A)), real=True) for a in lengths])
+    u = (positions @ torch.linalg.inv(cell)) * size.to(positions)
+    base = torch.floor(u.detach())
+    weight = _spline(u - base, order)
+    back = torch.arange(order, device=u.device)
+    index = torch.remainder(base[:, :, None].long() - back, size.to(u.device)[:, None])
+    kx, ky, kz = size.tolist()
+    flat = ((index[:, 0, :, None, None] * ky + index[:, 1, None, :, None]) * kz + index[:, 2, None, None, :]).flatten(1)
+    spread = (weight[:, 0, :, None, None] * weight[:, 1, None, :, None] * weight[:, 2, None, None, :]).flatten(1)
+    mesh = q.new_zeros(kx * ky * kz).index_add(0, flat.flatten(), (q[:, None] * spread).flatten())
+    influence = _influence(cell, g, (kx, ky, kz), order)
+    field = torch.fft.irfftn(torch.fft.rfftn(mesh.view(kx, ky, kz)) * influence, s=(kx, ky, kz), norm="forward")
+    return 0.5 * q * (spread * field.flatten()[flat]).sum(dim=1)
+
+
+def _spline(f: Tensor, order: int) -> Tensor:
+    """Cardinal B-spline M_n(f + j), j = 0..n-1, of fractions f in [0, 1): shape of `f` and a last axis of n."""
+    w = [f, 1.0 - f]
+    for n in range(3, order + 1):
+        inner = [((f + k) * w[k] + (n - k - f) * w[k - 1]) / (n - 1) for k in range(1, n - 1)]
+        w = [f * w[0] / (n - 1), *inner, (1.0 - f) * w[-1] / (n - 1)]
+    return torch.stack(w, dim=-1)
+
+
+def _influence(cell: Tensor, g: float, size: tuple[int, int, int], order: int) -> Tensor:
+    """4 pi k_e / V exp(-k^2 / 4 g^2) / k^2 |b|^2 on the half mesh of a real transform; 0 at k = 0."""
+    knots = _spline(torch.zeros(1, dtype=torch.float64), order)[0, 1:]
+    m = [torch.fft.fftfreq(n, 1.0 / n, dtype=torch.float64) for n in size]
+    m[2] = torch.arange(size[2] // 2 + 1, dtype=torch.float64)
+    phase = torch.arange(order - 1, dtype=torch.float64)
+    b2 = [
+        (torch.exp(2j * math.pi * mi[:, None] * phase / n) @ knots.to(torch.complex128)).abs() ** -2
+        for mi, n in zip(m, size, strict=True)
+    ]
+    wave = torch.stack(torch.meshgrid(*m, indexing="ij"), dim=-1).to(cell) @ (2 * math.pi * torch.linalg.inv(cell).T)
+    k2 = (wave**2).sum(-1)
+    nonzero = k2.detach() > 0
+    k2 = torch.where(nonzero, k2, torch.ones_like(k2))
+    smear = torch.where(nonzero, torch.exp(-k2 / (4 * g * g)) / k2, torch.zeros_like(k2))
+    spline = (b2[0][:, None, None] * b2[1][None, :, None] * b2[2][None, None, :]).to(cell)
+    return (4 * math.pi * COULOMB) * smear * spline / torch.linalg.det(cell).abs()
 
 
 def shape_energies(positions: Tensor, q: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:

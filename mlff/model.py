@@ -27,8 +27,8 @@ from mlff.units import DEBYE_EA
 
 Length = Annotated[float, Field(gt=0.5, le=50)]
 
-MESH_FROM_ATOMS = 1500
-"""A periodic box with more atoms takes the mesh instead of the direct reciprocal sum (about equal cost there)."""
+MESH_FROM_ATOMS = 500
+"""A periodic box with more atoms takes the mesh instead of the direct reciprocal sum."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -49,8 +49,7 @@ class ForceFieldParameters:
         Field(description="reciprocal part: direct sum, mesh, chosen by size, or left to an external solver"),
     ] = "auto"
     splitting_per_A: Annotated[float, Field(ge=0, le=5, description="g of erfc(g r); 0 = no screening")] = 0.65
-    mesh_A: Annotated[float, Field(gt=0.1, le=5, description="mesh spacing of the reciprocal sum")] = 0.6
-    mesh_nodes: Annotated[int, Field(ge=1, le=5)] = 5
+    mesh_A: Annotated[float, Field(gt=0.1, le=5, description="mesh spacing of the reciprocal sum")] = 0.5
     erfc: Annotated[
         Literal["exact", "approximate"], Field(description="approximate = Abramowitz-Stegun 7.1.26, as LAMMPS")
     ] = "exact"
@@ -262,10 +261,10 @@ class ForceField(nn.Module):
                     raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
                 extra = coulomb.shape_energies(positions, charge, cell, pbc)
             if p.long_range == "mesh" or (p.long_range == "auto" and len(members) > MESH_FROM_ATOMS):
-                energy = coulomb.mesh_energies(positions, charge, cell, g, p.mesh_A, p.mesh_nodes)
+                energy = coulomb.mesh_energies(positions, charge, cell, g, p.mesh_A)
             else:
                 energy = coulomb.reciprocal_energies(positions, charge, cell, g)
-                energy = energy + coulomb.self_energies(charge, g) + coulomb.background_energies(charge, cell, g)
+            extra = extra + coulomb.self_energies(charge, g) + coulomb.background_energies(charge, cell, g)
             energies = energies.index_add(0, members, energy + extra)
         return energies
 
