@@ -32,8 +32,9 @@ C6_UNIT = 13.77916326454656
 """kcal/mol Å^6 for one atomic unit of C6, as in the published table (CODATA gives 13.77930)."""
 
 BOHR_OF_TABLE = 0.52917721
-_DAMPING_A6 = 4.5**6
-_CSO = (0.85, 0.82, 2.5)
+ELEMENT_FORM = (4.5**6, 0.85, 0.82, 2.5)
+"""a^6 in Å^6, and the bracket's constants of the element form."""
+
 _D3CSO = (1.0, 0.86, 2.5)
 _D3CSO_A6 = 7.75**6
 _CN_STEEPNESS, _CN_WEIGHT = 16.0, 4.0
@@ -82,10 +83,10 @@ class ElementDispersion(nn.Module):
 
     def forward(self, numbers: Tensor, i: Tensor, j: Tensor, r: Tensor) -> Tensor:
         """Energy of each pair `(n_pairs,)` in kcal/mol from distances `(n_pairs,)` in Å."""
-        s, a, b = _CSO
+        a6, s, a, b = ELEMENT_FORM
         root, half = self.c6.sqrt()[numbers], 0.5 * self.r0[numbers]
         c6, radius = root[i] * root[j], half[i] + half[j]
-        u = -c6 / (r**6 + _DAMPING_A6) * (s + a * torch.sigmoid(b * radius - r))
+        u = -c6 / (r**6 + a6) * (s + a * torch.sigmoid(b * radius - r))
         return u * switch(r, self.cutoff) if self.smooth else u + c6 / self.cutoff**6
 
 

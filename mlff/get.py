@@ -157,11 +157,15 @@ class GraphTransformer(nn.Module):
         self.middle = nn.ModuleList(MiddleLayer(p.width, p.heads) for _ in range(p.layers - 2))
         self.last = LastLayer(p.width, p.heads)
 
+    def edge_features(self, distance: Tensor, envelope: Tensor) -> Tensor:
+        """SiLU(W phi(r)) `(n_edges, width)`: a function of the distance alone."""
+        return silu(self.project(self.radial(distance, envelope)))
+
     def forward(self, numbers: Tensor, i: Tensor, j: Tensor, r: Tensor) -> Tensor:
         """x of the last layer, `(n_atoms, width)`."""
         distance = r.norm(dim=1)
         envelope = cosine_cutoff(distance, self.cutoff)
-        e = silu(self.project(self.radial(distance, envelope))).view(len(r), self.heads, self.width // self.heads)
+        e = self.edge_features(distance, envelope).view(len(r), self.heads, self.width // self.heads)
         edges = (i, j, e, r / distance[:, None], envelope[:, None])
         x, V = self.first(self.embedding(numbers), edges)
         for layer in self.middle:

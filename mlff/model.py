@@ -13,7 +13,7 @@ from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -48,7 +48,9 @@ class ForceFieldParameters:
         Literal["auto", "sum", "mesh", "none"],
         Field(description="reciprocal part: direct sum, mesh, chosen by size, or left to an external solver"),
     ] = "auto"
-    splitting_per_A: Annotated[float, Field(ge=0, le=5, description="g of erfc(g r); 0 = no screening")] = 0.65
+    splitting_per_A: Annotated[
+        float, Field(ge=0, le=5, description="g of erfc(g r); 0 only without a reciprocal sum")
+    ] = 0.65
     mesh_A: Annotated[float, Field(gt=0.1, le=5, description="mesh spacing of the reciprocal sum")] = 0.5
     erfc: Annotated[
         Literal["exact", "approximate"], Field(description="approximate = Abramowitz-Stegun 7.1.26, as LAMMPS")
@@ -57,6 +59,12 @@ class ForceFieldParameters:
     dispersion_cutoff_A: Length = 10.0
     smooth: Annotated[bool, Field(description="let Coulomb tail and dispersion go to zero without a step")] = True
     forces: Literal["conservative", "fixed_charges"] = "conservative"
+
+    @model_validator(mode="after")
+    def _reciprocal_sum_has_a_splitting(self) -> ForceFieldParameters:
+        if self.long_range != "none" and self.splitting_per_A == 0:
+            raise ValueError(f'splitting_per_A=0 with long_range="{self.long_range}": only "none" goes without')
+        return self
 
     @staticmethod
     def bamboo2024(network: NetworkParameters | None = None, charge_bound: float = 2.0) -> ForceFieldParameters:
@@ -225,48 +233,51 @@ class ForceField(nn.Module):
             energies["dispersion"] = zero.index_add(0, pairs.i, half).index_add(0, pairs.j, half)
         return Terms(energies, q, chi, eta)
 
-    def _coulomb(self, batch: Batch, geometry: Geometry, q: Tensor) -> dict[str, Tensor]:
+    def coulomb_shape(self, r: Tensor, *, screened: bool) -> Tensor:
+        """U / (k_e q_i q_j) in 1/Å of pairs at distances `r`; screened beside a reciprocal sum."""
         p = self.parameters_of
-        pairs, g = batch.coulomb, p.splitting_per_A
-        r = geometry.coulomb.norm(dim=1).to(self.dtype)
-        published = p.erfc == "approximate"
+        published, g = p.erfc == "approximate", p.splitting_per_A
         damped = coulomb.damped_everywhere_smooth if published else coulomb.damped
         shape = damped(r, p.coulomb_beta, p.coulomb_r0_A)
+        if not screened:
+            return shape
+        if published:
+            return shape + coulomb.screen_approximate(r, g)
+        return shape + (coulomb.tail_removed(r, g, p.coulomb_cutoff_A) if p.smooth else coulomb.screen(r, g))
+
+    def _coulomb(self, batch: Batch, geometry: Geometry, q: Tensor) -> dict[str, Tensor]:
+        pairs, external = batch.coulomb, self.parameters_of.long_range == "none"
+        r = geometry.coulomb.norm(dim=1).to(self.dtype)
         periodic = batch.pbc.any(dim=1)
-        external = p.long_range == "none"
-        if external or bool(periodic.any()):
-            if published:
-                screened = shape + coulomb.screen_approximate(r, g)
-            elif p.smooth:
-                screened = shape + coulomb.tail_removed(r, g, p.coulomb_cutoff_A)
-            else:
-                screened = shape + coulomb.screen(r, g)
-            shape = screened if external else torch.where(periodic[batch.system[pairs.i]], screened, shape)
+        screened = periodic[batch.system[pairs.i]] | external
+        shape = self.coulomb_shape(r, screened=bool(external | periodic.any()))
+        if not (bool(screened.all()) or not bool(screened.any())):
+            shape = torch.where(screened, shape, self.coulomb_shape(r, screened=False))
         energies = {"coulomb": coulomb.pair_energies(q, pairs.i, pairs.j, shape)}
-        if p.long_range != "none" and g and bool(periodic.any()):
-            energies["reciprocal"] = self._reciprocal(batch, geometry, q, periodic)
+        if not external and bool(periodic.any()):
+            reciprocal = torch.zeros_like(q)
+            for system in torch.nonzero(periodic).flatten().tolist():
+                members = torch.nonzero(batch.system == system).flatten()
+                positions, cell = geometry.deformed(batch, system)
+                energy = self.long_range_energies(positions, q[members], cell, batch.pbc[system])
+                reciprocal = reciprocal.index_add(0, members, energy)
+            energies["reciprocal"] = reciprocal
         return energies
 
-    def _reciprocal(self, batch: Batch, geometry: Geometry, q: Tensor, periodic: Tensor) -> Tensor:
+    def long_range_energies(self, positions: Tensor, q: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
+        """Energy of each atom of one periodic system in the reciprocal sum, with self, background and shape terms."""
         p, g = self.parameters_of, self.parameters_of.splitting_per_A
-        energies = torch.zeros_like(q)
-        for system in torch.nonzero(periodic).flatten().tolist():
-            members = torch.nonzero(batch.system == system).flatten()
-            positions, cell = geometry.deformed(batch, system)
-            charge, pbc = q[members], batch.pbc[system]
-            extra = torch.zeros_like(charge)
-            if not bool(pbc.all()):
-                cell = _with_vacuum(positions, cell, pbc)
-                if abs(float(charge.detach().sum())) > 1e-6:
-                    raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
-                extra = coulomb.shape_energies(positions, charge, cell, pbc)
-            if p.long_range == "mesh" or (p.long_range == "auto" and len(members) > MESH_FROM_ATOMS):
-                energy = coulomb.mesh_energies(positions, charge, cell, g, p.mesh_A)
-            else:
-                energy = coulomb.reciprocal_energies(positions, charge, cell, g)
-            extra = extra + coulomb.self_energies(charge, g) + coulomb.background_energies(charge, cell, g)
-            energies = energies.index_add(0, members, energy + extra)
-        return energies
+        energy = torch.zeros_like(q)
+        if not bool(pbc.all()):
+            cell = _with_vacuum(positions, cell, pbc)
+            if abs(float(q.detach().sum())) > 1e-6:
+                raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
+            energy = coulomb.shape_energies(positions, q, cell, pbc)
+        if p.long_range == "mesh" or (p.long_range == "auto" and len(q) > MESH_FROM_ATOMS):
+            energy = energy + coulomb.mesh_energies(positions, q, cell, g, p.mesh_A)
+        else:
+            energy = energy + coulomb.reciprocal_energies(positions, q, cell, g)
+        return energy + coulomb.self_energies(q, g) + coulomb.background_energies(q, cell, g)
 
     def predict(self, batch: Batch, *, forces: bool = True, create_graph: bool = False) -> Prediction:
         """Energies, and unless `forces=False` forces and virial; `create_graph` for losses that contain forces."""
