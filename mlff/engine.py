@@ -1,8 +1,8 @@
 """Fast energies, forces and virials on a CPU: the force field without autograd, in float32 with float64 sums.
 
-What makes it fast: edge features and the Coulomb interaction are tables of the distance; queries, keys and values of the
-first layer are constants of the elements; messages are gathered row by row, backward each pair once; dense layers run
-on blocks of atoms that stay in cache; neighbour lists last for many steps. The arithmetic is in `kernels.py`.
+What makes it fast: edge features and the Coulomb interaction are tables of the distance; queries, keys and values of
+the first layer are constants of the elements; messages are gathered row by row, backward each pair once; dense layers
+run on blocks of atoms that stay in cache; neighbour lists last for many steps. The arithmetic is in `kernels.py`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,18 @@ COULOMB_INTERVALS = 4096
 
 
 @dataclass(frozen=True, eq=False)
+class Each:
+    """An argument of which each thread takes its own row."""
+
+    rows: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
-    """Energies kcal/mol, forces kcal/mol/Å, virial kcal/mol (-dE/d(strain)), charges e; float64, in the caller's order."""
+    """Energies kcal/mol, forces kcal/mol/Å, virial kcal/mol (-dE/d(strain)), charges e; in the caller's order.
+
+    The virial means something with three periodic axes or none.
+    """
 
     energy: float
     energies: NDArray[np.float64]
@@ -79,6 +89,14 @@ class Engine:
         for w in waiting:
             w.result()
 
+    def over(self, n: int, kernel: Callable[..., None], *arguments: Any) -> None:
+        """Run a kernel on shares of 0..n; of an `Each` every thread gets its own row."""
+
+        def share(thread: int, lo: int, hi: int) -> None:
+            kernel(lo, hi, *(a.rows[thread] if isinstance(a, Each) else a for a in arguments))
+
+        self._run(share, n)
+
     def evaluate(self, c: Configuration) -> Result:
         """Energy, forces and virial of a configuration; lists are reused where no atom has moved far."""
         known = self.last is not None and np.array_equal(self.last.numbers, c.numbers)
@@ -86,9 +104,9 @@ class Engine:
             self.model.check_elements(torch.from_numpy(c.numbers))
             self.lists.builds = 0
         self.last = c
-        rebuilt = self.lists.update(c.positions, c.cell, c.pbc)
-        if rebuilt or not known:
+        if self.lists.update(c.positions, c.cell, c.pbc) or not known:
             self._prepare(c)
+        self._group(c)
         state = self.state
         state.force[:] = 0.0
         state.virial[:] = 0.0
@@ -114,27 +132,25 @@ class Engine:
         return Result(float(out[3].sum()), out[3], np.ascontiguousarray(out[:3].T), virial, out[4])
 
     def _prepare(self, c: Configuration) -> None:
-        """Arrays for the present lists: elements, groups of charge, room for everything between the layers."""
+        """Arrays for the present lists: elements, and room for everything between the layers."""
         lists = self.lists
         self.numbers = c.numbers[lists.order]
+        self.state = _State(len(self.numbers), lists.near.shape[1], self.threads, self.network.n_middle)
+        self.state.kind[: len(self.numbers)] = self.network.prepare(self.numbers)
+
+    def _group(self, c: Configuration) -> None:
+        lists = self.lists
         if self.model.parameters_of.charge_groups == "fragment" and c.fragments is not None:
             assert c.fragment_charges is not None
             self.group, self.group_charge = c.fragments[lists.order], c.fragment_charges
         else:
             self.group, self.group_charge = np.zeros(len(self.numbers), np.int64), np.array([c.total_charge])
-        self.state = _State(len(self.numbers), lists.near.shape[1], self.threads, self.network.n_middle)
-        self.state.kind[: len(self.numbers)] = self.network.prepare(self.numbers)
 
     def _measure(self) -> None:
-        lists, s = self.lists, self.state
-
-        def share(thread: int, lo: int, hi: int) -> None:
-            kernels.measure(
-                lo, hi, lists.near, lists.n_near, lists.n_front, lists.itself, lists.position, lists.owner, self.cutoff,
-                self.network.envelope, self.network.per_A, s.edge_j, s.edge_n, s.edge, s.active,
-            )  # fmt: skip
-
-        self._run(share, len(self.numbers))
+        lists, s, network = self.lists, self.state, self.network
+        rows = (lists.near, lists.n_near, lists.n_front, lists.itself, lists.position, lists.owner, self.cutoff)
+        made = (s.edge_j, s.edge_n, s.edge, s.active)
+        self.over(s.n, kernels.measure, *rows, network.envelope, *made)
 
     def _charges(self, c: Configuration) -> tuple[Any, Any, Any, Any]:
         """Charges, derivative of the energy by the raw charges, energies of atoms, long-range forces and virial."""
@@ -146,20 +162,15 @@ class Engine:
         q = p.charge_bound * bent + (lack / count)[self.group]
         screened = bool(c.pbc.any()) or p.long_range == "none"
 
-        def share(thread: int, lo: int, hi: int) -> None:
-            if screened:
-                kernels.coulomb_near(
-                    lo, hi, self.lists.near.shape[1], s.active, s.edge_j, s.edge, self.near_table,
-                    COULOMB_INTERVALS / self.cutoff, q, COULOMB, s.field, s.force[thread], s.half_virial[thread],
-                )  # fmt: skip
-            else:
-                kernels.coulomb_all(
-                    lo, hi, self.lists.position[self.lists.itself], p.coulomb_beta, p.coulomb_r0_A, q, COULOMB,
-                    s.field, s.force[thread], s.half_virial[thread],
-                )  # fmt: skip
-
         s.half_virial[:] = 0.0
-        self._run(share, n)
+        out = (s.field, Each(s.force), Each(s.half_virial))
+        if screened:
+            edges = (s.capacity, s.active, s.edge_j, s.edge)
+            per_A = COULOMB_INTERVALS / self.cutoff
+            self.over(n, kernels.coulomb_near, *edges, self.near_table, per_A, q, COULOMB, *out)
+        else:
+            place = self.lists.position[self.lists.itself]
+            self.over(n, kernels.coulomb_all, place, p.coulomb_beta, p.coulomb_r0_A, q, COULOMB, *out)
         chi, eta = self.network.chi[self.numbers], self.network.eta[self.numbers]
         energies = chi * q + eta * q * q + 0.5 * q * s.field[:n]
         slope = chi + 2 * eta * q + s.field[:n]
@@ -191,15 +202,9 @@ class Engine:
         middle = lists.position.mean(axis=0)
         xyz = np.ascontiguousarray((lists.position - middle).T.astype(np.float32))
         root, decay = root[z], decay[z]
-        itself = lists.itself
-
-        def share(thread: int, lo: int, hi: int) -> None:
-            kernels.dispersion(
-                lo, hi, lists.far, lists.n_far, itself, xyz, root, decay, constants, s.dispersion, s.force[thread],
-                s.half_virial[thread],
-            )  # fmt: skip
-
-        self._run(share, n)
+        rows = (lists.far, lists.n_far, lists.itself)
+        out = (s.dispersion, Each(s.force), Each(s.half_virial))
+        self.over(n, kernels.dispersion, *rows, xyz, root, decay, constants, *out)
 
 
 _MIRROR = (np.array([[0, 0, 0], [0, 1, 1], [0, 1, 2]]), np.array([[0, 1, 2], [1, 1, 2], [2, 2, 2]]))
@@ -238,17 +243,21 @@ class _Network:
 
     def __init__(self, model: ForceField) -> None:
         network, cutoff = model.network, model.network.cutoff
-        self.per_A = np.float32(kernels.INTERVALS / cutoff)
-        r = torch.linspace(0.0, cutoff, kernels.INTERVALS + 1, dtype=torch.float64)
-        ones = torch.ones_like(r)
-        envelope, slope = torch.func.jvp(lambda d: cosine_cutoff(d, cutoff), (r,), (ones,))
-        self.envelope = _cubics(envelope, slope, cutoff / kernels.INTERVALS).astype(np.float32)
-        e, slope = torch.func.jvp(lambda d: network.edge_features(d, cosine_cutoff(d, cutoff)), (r,), (ones,))
-        table = _cubics(e[:, _PERMUTED], slope[:, _PERMUTED], cutoff / kernels.INTERVALS)
-        self.table = table.astype(np.float32).ravel()
+        ends = [1.0 / (d + kernels.WARP_A) for d in (0.0, cutoff)]
+        warped = torch.linspace(ends[0], ends[1], kernels.INTERVALS + 1, dtype=torch.float64)
+
+        def functions(warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            r = (1.0 / warped - kernels.WARP_A).clamp(0.0, cutoff)
+            envelope = cosine_cutoff(r, cutoff)
+            return envelope, network.edge_features(r, envelope)[:, _PERMUTED]
+
+        step = torch.full_like(warped, (ends[1] - ends[0]) / kernels.INTERVALS)
+        values, slopes = torch.func.jvp(functions, (warped,), (step,))
+        self.envelope = _cubics(values[0], slopes[0]).astype(np.float32)
+        self.table = _cubics(values[1], slopes[1]).astype(np.float32).ravel()
         self.embedding = network.embedding.weight.detach().numpy()
         self.n_middle = len(network.middle)
-        layers = [network.first, *network.middle, network.last]
+        layers: list[Any] = [network.first, *network.middle, network.last]
         self.attention: list[_Attention] = [_Attention(layer.attention) for layer in layers]
         self.mix = [_dense(layer.mix.weight) for layer in layers[1:]]
         self.mix_t = [np.ascontiguousarray(w.T) for w in self.mix]
@@ -280,51 +289,45 @@ class _Network:
 
     def forward(self, engine: Engine) -> None:
         """Messages and updates of all layers up to energies and raw charges."""
-        s, run, head = engine.state, engine._run, self.head
+        s, over, head = engine.state, engine.over, self.head
         edges = (s.capacity, s.active, s.edge_j, s.edge_n, s.edge, self.table)
-        first, last, n = self.attention[0], self.attention[-1], s.n
-        run(lambda t, lo, hi: kernels.messages_first(
-            lo, hi, s.kind, self.n_kinds, *edges, self.pair_attention, self.value, s.m, s.V), n)  # fmt: skip
-        to = self._next(0, s)
-        run(lambda t, lo, hi: kernels.nodes_first(
-            lo, hi, s.kind, self.kind_x, first.out, first.b_out, s.m, s.V, *to, s.x[0], s.qkv[0], s.U[0]), s.padded)  # fmt: skip
+        first, last, kinds = self.attention[0], self.attention[-1], (s.kind, self.n_kinds)
+        over(s.n, kernels.messages_first, *kinds, *edges, self.pair_attention, self.value, s.m, s.V)
+        made: tuple[Any, ...] = (s.x[0], s.qkv[0], s.U[0])
+        mine: tuple[Any, ...] = (s.kind, self.kind_x, first.out, first.b_out, s.m, s.V)
+        over(s.padded, kernels.nodes_first, *mine, *self._next(0), *made)
         for k in range(self.n_middle):
-            here, to = self.attention[k + 1], self._next(k + 1, s)
-            run(lambda t, lo, hi, k=k: kernels.messages_middle(lo, hi, *edges, s.qkv[k], s.m, s.M), n)
-            run(lambda t, lo, hi, k=k, here=here, to=to: kernels.nodes_middle(
-                lo, hi, here.out, here.b_out, s.m, s.M, s.U[k], s.x[k], s.V, *to, s.o[k], s.x[k + 1], s.qkv[k + 1],
-                s.U[k + 1]), s.padded)  # fmt: skip
-        run(lambda t, lo, hi: kernels.messages_last(lo, hi, *edges, s.qkv[-1], s.m), n)
-        run(lambda t, lo, hi: kernels.nodes_last(
-            lo, hi, last.out, last.b_out, s.m, s.U[-1], s.x[-1], head.w1, head.b1, head.w2, head.b2, head.w3, head.b3,
-            s.o[-1], s.z1, s.z2, s.energy, s.raw), s.padded)  # fmt: skip
+            here = self.attention[k + 1]
+            over(s.n, kernels.messages_middle, *edges, s.qkv[k], s.m, s.M)
+            mine = (here.out, here.b_out, s.m, s.M, s.U[k], s.x[k], s.V)
+            made = (s.o[k], s.x[k + 1], s.qkv[k + 1], s.U[k + 1])
+            over(s.padded, kernels.nodes_middle, *mine, *self._next(k + 1), *made)
+        over(s.n, kernels.messages_last, *edges, s.qkv[-1], s.m)
+        mine = (last.out, last.b_out, s.m, s.U[-1], s.x[-1])
+        read_out = (head.w1, head.b1, head.w2, head.b2, head.w3, head.b3)
+        over(s.padded, kernels.nodes_last, *mine, *read_out, s.o[-1], s.z1, s.z2, s.energy, s.raw)
 
     def backward(self, engine: Engine) -> None:
         """Derivatives of the energy, with `graw` by the raw charges, into forces and virial of each thread."""
-        s, run, head = engine.state, engine._run, self.head
-        edges = (s.capacity, s.active, s.edge_j, s.edge_n, s.edge, self.table, self.per_A)
-        n = s.n
-        run(lambda t, lo, hi: kernels.nodes_last_back(
-            lo, hi, head.w1_t, head.w2_t, head.w3, self.attention[-1].out_t, self.mix_t[-1], s.graw, s.o[-1], s.U[-1],
-            s.z1, s.z2, self.none, s.gx, s.gm, s.gV), s.padded)  # fmt: skip
-        run(lambda t, lo, hi: kernels.pairs_last(
-            lo, hi, *edges, s.qkv[-1], s.gm, s.sums[t], s.force[t], s.virial[t]), n)  # fmt: skip
+        s, over, head, last = engine.state, engine.over, self.head, self.attention[-1]
+        edges = (s.capacity, s.active, s.edge_j, s.edge_n, s.edge, self.table)
+        sums, out = Each(s.sums), (Each(s.force), Each(s.virial))
+        seen, made = (s.graw, s.o[-1], s.U[-1], s.z1, s.z2, self.none), (s.gx, s.gm, s.gV)
+        read_out = (head.w1_t, head.w2_t, head.w3)
+        over(s.padded, kernels.nodes_last_back, *read_out, last.out_t, self.mix_t[-1], *seen, *made)
+        over(s.n, kernels.pairs_last, *edges, s.qkv[-1], s.gm, sums, *out)
         for k in reversed(range(self.n_middle)):
             here, after = self.attention[k + 1], self.attention[k + 2]
-            run(lambda t, lo, hi, k=k, here=here, after=after: kernels.nodes_middle_back(
-                lo, hi, s.x[k + 1], after.gain, after.qkv_t, s.sums, here.out_t, self.mix_t[k], s.o[k], s.U[k],
-                self.none, s.gx, s.gm, s.gM, s.gV), s.padded)  # fmt: skip
-            run(lambda t, lo, hi, k=k: kernels.pairs_middle(
-                lo, hi, *edges, s.qkv[k], s.gm, s.gM, s.sums[t], s.force[t], s.virial[t]), n)  # fmt: skip
-        after = self.attention[1]
-        run(lambda t, lo, hi: kernels.nodes_first_back(
-            lo, hi, s.x[0], after.gain, after.qkv_t, s.sums, self.attention[0].out_t, self.none, s.gx, s.gm),
-            s.padded)  # fmt: skip
-        run(lambda t, lo, hi: kernels.pairs_first(
-            lo, hi, s.kind, self.n_kinds, *edges, self.pair_attention, self.value, s.gm, s.gV, s.force[t],
-            s.virial[t]), n)  # fmt: skip
+            behind = (s.x[k + 1], after.gain, after.qkv_t, s.sums)
+            mine = (here.out_t, self.mix_t[k], s.o[k], s.U[k], self.none)
+            over(s.padded, kernels.nodes_middle_back, *behind, *mine, s.gx, s.gm, s.gM, s.gV)
+            over(s.n, kernels.pairs_middle, *edges, s.qkv[k], s.gm, s.gM, sums, *out)
+        behind = (s.x[0], self.attention[1].gain, self.attention[1].qkv_t, s.sums)
+        over(s.padded, kernels.nodes_first_back, *behind, self.attention[0].out_t, self.none, s.gx, s.gm)
+        constants = (self.pair_attention, self.value, s.gm, s.gV)
+        over(s.n, kernels.pairs_first, s.kind, self.n_kinds, *edges, *constants, *out)
 
-    def _next(self, k: int, s: _State) -> tuple[Any, ...]:
+    def _next(self, k: int) -> tuple[Any, ...]:
         """What a layer needs to prepare the attention of layer `k + 1`."""
         a, mix = self.attention[k + 1], self.mix[k]
         return a.gain, a.shift, a.qkv, a.b_qkv, mix, mix.shape[1], self.none
@@ -367,7 +370,7 @@ class _Head:
         self.b1, self.b2, self.w3 = (np.zeros(WIDTH, np.float32) for _ in range(3))
         self.b3 = np.zeros(2)
         for k, part in enumerate(parts):
-            a, b, c = (part[i] for i in (0, 2, 4))
+            a, b, c = (m for m in part if isinstance(m, torch.nn.Linear))
             hidden = slice(32 * k, 32 * k + a.out_features)
             self.w1[:, hidden], self.b1[hidden] = _single(a.weight)[:, _PERMUTED].T, _single(a.bias)
             self.w2[hidden, hidden], self.b2[hidden] = _single(b.weight).T, _single(b.bias)
@@ -379,9 +382,9 @@ def _single(t: torch.Tensor) -> NDArray[np.float32]:
     return t.detach().numpy().astype(np.float32)
 
 
-def _cubics(value: torch.Tensor, slope: torch.Tensor, h: float) -> NDArray[np.float64]:
-    """Coefficients of the cubic on each interval that meets value and slope at both ends: `(n, 4, ...)`."""
-    y, m = value.detach().numpy(), slope.detach().numpy() * h
+def _cubics(value: torch.Tensor, slope: torch.Tensor) -> NDArray[np.float64]:
+    """Cubics that meet value and slope (per interval) at both ends of each interval: `(n, 4, ...)`."""
+    y, m = value.detach().numpy(), slope.detach().numpy()
     rise = y[1:] - y[:-1]
     return np.stack([y[:-1], m[:-1], 3 * rise - 2 * m[:-1] - m[1:], m[:-1] + m[1:] - 2 * rise], axis=1)
 
@@ -389,7 +392,7 @@ def _cubics(value: torch.Tensor, slope: torch.Tensor, h: float) -> NDArray[np.fl
 def _coulomb_table(model: ForceField, cutoff: float) -> NDArray[np.float64]:
     r = torch.linspace(0.0, cutoff, COULOMB_INTERVALS + 1, dtype=torch.float64).clamp(min=1e-3).requires_grad_()
     shape = model.coulomb_shape(r, screened=True)
-    return _cubics(shape, torch.autograd.grad(shape.sum(), r)[0], cutoff / COULOMB_INTERVALS)
+    return _cubics(shape, torch.autograd.grad(shape.sum(), r)[0] * (cutoff / COULOMB_INTERVALS))
 
 
 def _dispersion_constants(model: ForceField) -> tuple[Any, Any, Any] | None:

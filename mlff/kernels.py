@@ -1,10 +1,13 @@
 """Energy and forces of the graph transformer without autograd: numba kernels over atoms and over pairs.
 
-Each kernel works on the atoms `lo..hi` of one thread and releases the GIL. All arrays are flat float32 unless said otherwise;
-a feature takes 64 numbers in the order of `lanes.py`. Names: `x` scalar features, `qkv` query, key and value of an atom
-(192), `m` and `M` scalar and vector messages (64 and 3 x 64), `U` mixed vectors, `o` projected messages; `g...` is the
-derivative of the energy by what follows. Equations: `get.py`.
+Each kernel works on the atoms `lo..hi` of one thread and releases the GIL. All arrays are flat float32 unless said
+otherwise; a feature takes 64 numbers in the order of `lanes.py`. Names: `x` scalar features, `qkv` query, key and value
+of an atom (192), `m` and `M` scalar and vector messages (64 and 3 x 64), `U` mixed vectors, `o` projected messages;
+`g...` is the derivative of the energy by what follows. Equations: `get.py`.
 """
+
+# mypy: ignore-errors
+# (an intrinsic has the compiler's context as a first parameter that its caller does not give)
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ BLOCK = 6
 """Atoms of a node-wise block: 6 x 64 sums and 64 weights fill the 32 vector registers of AVX-512."""
 
 GEOMETRY = 8
-"""Numbers kept for an edge: u_x, u_y, u_z, place in the table's interval, f_c, f_c', 1/r, r."""
+"""Numbers kept for an edge: u_x, u_y, u_z, place t in the table's interval, f_c, f_c', intervals per Å there, r."""
 
 INTERVALS = 512
-"""Intervals of the table of edge features between 0 and the cutoff."""
+"""Intervals of the table of edge features between 0 and the cutoff; even in 1/(r + WARP_A), so finer near 0."""
+
+WARP_A = 2.0
 
 W = 64
 _FAST: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
@@ -84,15 +89,17 @@ def _matmul(x, x0, x_row, w, n_in, n_out, start, start0, start_row, y, y0, y_row
 
 
 @njit(**_FAST)
-def measure(lo, hi, near, n_near, n_front, itself, position, owner, cutoff, fc, per_A, edge_j, edge_n, edge, active):
+def measure(lo, hi, near, n_near, n_front, itself, position, owner, cutoff, fc, edge_j, edge_n, edge, active):
     """Distances of all listed edges; those within the cutoff move to the front of their row.
 
-    `near` `(n_atoms, capacity)` int32 lists extended atoms, the first `n_front[i]` of a row stand for both directions of
-    their pair; `position` `(n_extended, 3)` float64; `fc` table of the envelope and its slope. Fills `edge_j` (sender),
+    `near` `(n_atoms, capacity)` int32 lists extended atoms; the first `n_front[i]` of a row stand for both directions
+    of their pair; `position` `(n_extended, 3)` float64; `fc` table of the envelope and its slope. Fills `edge_j` (sender),
     `edge_n` (interval), `edge` (GEOMETRY numbers) and `active` `(n_atoms, 2)`: edges that stand for pairs, all edges.
     """
     capacity = near.shape[1]
     limit = cutoff * cutoff
+    stretch = INTERVALS / (1.0 / WARP_A - 1.0 / (cutoff + WARP_A))
+    top = stretch / WARP_A
     for i in range(lo, hi):
         me = itself[i]
         x, y, z = position[me, 0], position[me, 1], position[me, 2]
@@ -105,9 +112,10 @@ def measure(lo, hi, near, n_near, n_front, itself, position, owner, cutoff, fc, 
             r2 = dx * dx + dy * dy + dz * dz
             if r2 < limit:
                 r = np.sqrt(r2)
-                inverse = 1.0 / r
-                place = r * per_A
+                inverse, warped = 1.0 / r, 1.0 / (r + WARP_A)
+                place = top - stretch * warped
                 n = min(int(place), INTERVALS - 1)
+                per_A = stretch * warped * warped
                 t = np.float32(place - n)
                 at = GEOMETRY * kept
                 edge[at] = dx * inverse
@@ -116,7 +124,7 @@ def measure(lo, hi, near, n_near, n_front, itself, position, owner, cutoff, fc, 
                 edge[at + 3] = t
                 edge[at + 4] = fc[n, 0] + t * (fc[n, 1] + t * (fc[n, 2] + t * fc[n, 3]))
                 edge[at + 5] = (fc[n, 1] + t * (_TWO * fc[n, 2] + _THREE * t * fc[n, 3])) * np.float32(per_A)
-                edge[at + 6] = inverse
+                edge[at + 6] = per_A
                 edge[at + 7] = r
                 edge_j[kept] = owner[j]
                 edge_n[kept] = n
@@ -411,7 +419,7 @@ def _push(force, virial, i, j, r, ux, uy, uz, radial, hx, hy, hz):
 
 
 @njit(**_FAST)
-def pairs_last(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, qkv, gm, sums, force, virial):
+def pairs_last(lo, hi, capacity, active, edge_j, edge_n, edge, table, qkv, gm, sums, force, virial):
     """Scalar messages only: derivatives by query, key, value (into `sums` of this thread) and by the distances."""
     for i in range(lo, hi):
         p = i * 3 * W
@@ -440,7 +448,7 @@ def pairs_last(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, qkv
             gv += gm_j * e * f2
             store(sums, c + 2 * W, load64(sums, c + 2 * W) + gm_i * e * f1)
             ge = ge * f1 + other * f2
-            slope = fold(ge * _edge_slope(table, n, t, per_A)) + (ga1 * a1 + ga2 * a2) * fill16(edge[g + 5])
+            slope = fold(ge * _edge_slope(table, n, t, edge[g + 6])) + (ga1 * a1 + ga2 * a2) * fill16(edge[g + 5])
             ux, uy, uz = edge[g], edge[g + 1], edge[g + 2]
             x, y, z = _push(force, virial, i, j, edge[g + 7], ux, uy, uz, total(slope), _ZERO, _ZERO, _ZERO)
             fx += x
@@ -455,7 +463,7 @@ def pairs_last(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, qkv
 
 
 @njit(**_FAST)
-def pairs_middle(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, qkv, gm, gM, sums, force, virial):
+def pairs_middle(lo, hi, capacity, active, edge_j, edge_n, edge, table, qkv, gm, gM, sums, force, virial):
     """As `pairs_last`, with vector messages."""
     for i in range(lo, hi):
         p = i * 3 * W
@@ -490,7 +498,7 @@ def pairs_middle(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, q
             gv += w_j * e
             store(sums, c + 2 * W, load64(sums, c + 2 * W) + w_i * e)
             ge = w_i * v_j + w_j * v_i
-            slope = fold(ge * _edge_slope(table, n, t, per_A)) + (ga1 * a1 + ga2 * a2) * fill16(edge[g + 5])
+            slope = fold(ge * _edge_slope(table, n, t, edge[g + 6])) + (ga1 * a1 + ga2 * a2) * fill16(edge[g + 5])
             hx, hy = total(fold((x_i * v_j - x_j * v_i) * e)), total(fold((y_i * v_j - y_j * v_i) * e))
             hz = total(fold((z_i * v_j - z_j * v_i) * e))
             x, y, z = _push(force, virial, i, j, edge[g + 7], ux, uy, uz, total(slope), hx, hy, hz)
@@ -507,7 +515,7 @@ def pairs_middle(lo, hi, capacity, active, edge_j, edge_n, edge, table, per_A, q
 
 @njit(**_FAST)
 def pairs_first(
-    lo, hi, kind, n_kinds, capacity, active, edge_j, edge_n, edge, table, per_A, attention, value, gm, gM, force, virial
+    lo, hi, kind, n_kinds, capacity, active, edge_j, edge_n, edge, table, attention, value, gm, gM, force, virial
 ):
     """The first layer: queries, keys and values are constants, so distances only."""
     for i in range(lo, hi):
@@ -530,7 +538,7 @@ def pairs_first(
             dx, dy, dz = x_i * v_j - x_j * v_i, y_i * v_j - y_j * v_i, z_i3 * v_j - z_j3 * v_i
             ge = p1 * spread(a1 * fc) + p2 * spread(a2 * fc) + dx * wx + dy * wy + dz * wz
             ga = fold(p1 * e) * a1 + fold(p2 * e) * a2
-            slope = fold(ge * _edge_slope(table, n, t, per_A)) + ga * fill16(edge[g + 5])
+            slope = fold(ge * _edge_slope(table, n, t, edge[g + 6])) + ga * fill16(edge[g + 5])
             hx, hy, hz = total(fold(dx * e)), total(fold(dy * e)), total(fold(dz * e))
             x, y, z = _push(force, virial, i, j, edge[g + 7], ux, uy, uz, total(slope), hx, hy, hz)
             fx += x
@@ -612,7 +620,7 @@ def coulomb_all(lo, hi, position, beta, r0, q, constant, field, force, virial):
 def dispersion(lo, hi, far, n_far, itself, xyz, root, decay, constants, energy, force, virial):
     """D3-CSO of the element form: every atom sums over all its neighbours, so nothing is written to others.
 
-    exp(r - 2.5 R_ij) = exp(r) decay_i decay_j and C6_ij = root_i root_j turn a pair into arithmetic on gathered numbers.
+    exp(r - 2.5 R_ij) = exp(r) decay_i decay_j and C6_ij = root_i root_j: a pair is arithmetic on gathered numbers.
     `xyz` `(3, n_extended)` float32; `constants`: r_c, a^6, 0.85, 0.82, shift 1/r_c^6 or 0, width of the switch or 0.
     """
     cutoff, a6, flat, bump, lift, width = constants

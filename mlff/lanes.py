@@ -1,7 +1,7 @@
 """Vectors of 16 and 64 float32 as numba values: arithmetic on them becomes SIMD instructions of the machine at hand.
 
-A feature of width 64 is stored as component x 16 + head. In this order the 16 heads fill one vector: a number for each head
-is a `Heads` (16 lanes), a feature a `Feature` (64 lanes), `fold` sums the components of each head and `spread` hands
+A feature of width 64 is stored as component x 16 + head. In this order the 16 heads fill one vector: one number for
+each head takes 16 lanes (`heads`), a feature 64 (`feature`); `fold` sums the components of each head and `spread` hands
 one number for each head to all its components. LLVM lowers the operations to AVX-512, AVX2 or NEON.
 """
 
@@ -11,7 +11,7 @@ import operator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel, register_default
@@ -141,7 +141,7 @@ def fold(typingctx: Any, value: Any) -> Any:
 
 @intrinsic
 def total(typingctx: Any, value: Any) -> Any:
-    """Sum of all lanes of a `Heads`."""
+    """Sum of all 16 lanes."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = args[0].type

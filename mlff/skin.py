@@ -1,9 +1,11 @@
 """Neighbour lists that last: rows of neighbours within the cutoffs and a skin, kept until atoms have moved half of it.
 
-Atoms are sorted in space, periodic images are atoms of their own ("extended" atoms, each with its `owner`), so a cell smaller
-than the cutoff needs no special case. Every pair of real atoms lies in the rows of both; one of the two is marked to
-stand for the pair, in turn, so that all rows carry about as many.
+Atoms are sorted in space, periodic images are atoms of their own ("extended" atoms, each with its `owner`), so a cell
+smaller than the cutoff needs no special case. Every pair of real atoms lies in the rows of both; one of the two is
+marked to stand for the pair, in turn, so that all rows carry about as many.
 """
+
+# mypy: allow-untyped-defs
 
 from __future__ import annotations
 
@@ -51,15 +53,13 @@ class SkinList:
         self.builds += 1
         return True
 
-    def _build(self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
+    def _build(self, positions: NDArray[Any], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
         full = complete_cell(cell, pbc)
         reach = self.reach + self.skin * (self.reach > 0)
         fraction = positions @ np.linalg.inv(full)
         home = np.where(pbc, np.floor(fraction), 0.0)
         inside = fraction - home
-        # sort by slabs of a few Å, so that neighbours in space are neighbours in memory
-        slab = np.floor(inside * np.maximum(1.0, np.linalg.norm(full, axis=1) / 4.0)).astype(np.int64)
-        self.order = np.lexsort((slab[:, 2], slab[:, 1], slab[:, 0]))
+        self.order = np.argsort(_along_curve(positions - home @ full), kind="stable")
         self.pbc, self.home = pbc.copy(), home[self.order]
         place, inside = positions[self.order] - self.home @ cell, inside[self.order]
         self.owner, self.images = _images(inside, full, pbc, float(reach.max()))
@@ -84,10 +84,9 @@ class SkinList:
             closest = np.full(n, np.inf)
 
             def share(thread: int, lo: int, hi: int, closest: NDArray[np.float64] = closest) -> None:
-                _rows(
-                    lo, hi, self.position, self.owner, forward, self.itself, grid.start, grid.shape, grid.reach, grid.low,
-                    grid.width, reach, self.near, self.n_near, self.n_front, self.far, self.n_far, closest,
-                )  # fmt: skip
+                bins = (grid.start, grid.shape, grid.reach, grid.low, grid.width)
+                made = (self.near, self.n_near, self.n_front, self.far, self.n_far, closest)
+                _rows(lo, hi, self.position, self.owner, forward, self.itself, *bins, reach, *made)
 
             self.run(share, n)
             if closest.min(initial=np.inf) < MIN_DISTANCE_A:
@@ -96,6 +95,16 @@ class SkinList:
             if all(a <= b for a, b in zip(needed, room, strict=True)):
                 return
             room = [max(int(1.1 * a), b) for a, b in zip(needed, room, strict=True)]
+
+
+def _along_curve(position: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Place of each atom's 3-Å cube on a Z-order curve: neighbours in space become neighbours in memory."""
+    cube = np.minimum((position - position.min(axis=0)) / 3.0, 1023).astype(np.int64)
+    place = np.zeros(len(position), np.int64)
+    for bit in range(10):
+        for axis in range(3):
+            place |= ((cube[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return place
 
 
 def _images(inside: Any, cell: Any, pbc: Any, reach: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

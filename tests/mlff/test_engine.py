@@ -47,7 +47,8 @@ def agree(result: Result, field: ForceField, c: Configuration, forces: float = 1
     np.testing.assert_allclose(result.charges, p.charges, atol=2e-6)
     np.testing.assert_allclose(result.energies, p.energies, atol=1e-3, rtol=1e-6)
     assert result.energy == pytest.approx(p.energy.item(), abs=1e-3, rel=1e-6)
-    np.testing.assert_allclose(result.virial, p.virial[0], atol=5e-3 * scale, rtol=1e-5)
+    if c.pbc.all() or not c.pbc.any():
+        np.testing.assert_allclose(result.virial, p.virial[0], atol=5e-3 * scale, rtol=1e-5)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
