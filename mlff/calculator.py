@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from mlff.engine import Engine, Result
 from mlff.frames import Configuration
 from mlff.model import ForceField
-from mlff.units import DEBYE_EA, KCAL_PER_EV
+from mlff.units import KCAL_PER_EV
 
 
 class MLFFCalculator(Calculator):
@@ -25,7 +25,8 @@ class MLFFCalculator(Calculator):
     `forces_spread` `(n_atoms,)` eV/Å, the root mean square deviation of its members from their mean, and
     `energy_spread` eV.
 
-    Raises `ValueError` on atoms the model cannot compute (untrained element, overlapping atoms, positions not finite).
+    `fast=True` runs models on the CPU by `Engine` (float32, lists that outlast steps); it needs a model of the default
+    size. Raises `ValueError` on atoms the model cannot compute: untrained element, overlap, positions not finite.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -38,7 +39,9 @@ class MLFFCalculator(Calculator):
         "dipole",
     ]
 
-    def __init__(self, model: ForceField | Sequence[ForceField], total_charge: float = 0.0, **more: Any) -> None:
+    def __init__(
+        self, model: ForceField | Sequence[ForceField], total_charge: float = 0.0, *, fast: bool = False, **more: Any
+    ) -> None:
         super().__init__(**more)
         self.models = [model] if isinstance(model, ForceField) else list(model)
         if not self.models:
@@ -47,6 +50,7 @@ class MLFFCalculator(Calculator):
             if member.parameters_of.long_range == "none":
                 raise ValueError('long_range="none" leaves the reciprocal sum to another program: use "auto" here')
             member.requires_grad_(False)
+        self.engines = [Engine(member) for member in self.models] if fast else []
         self.total_charge = total_charge
 
     def calculate(
@@ -59,11 +63,10 @@ class MLFFCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         frame = configuration(self.atoms, self.total_charge)
-        found = [member.predict(member.batch(frame)) for member in self.models]
-        energies = torch.stack([p.energies for p in found]).cpu().numpy() / KCAL_PER_EV
-        forces = torch.stack([p.forces for p in found]).cpu().numpy() / KCAL_PER_EV
-        charges = torch.stack([p.charges for p in found]).cpu().numpy().mean(axis=0)
-        dipole = torch.stack([p.dipole for p in found]).cpu().numpy().mean(axis=0)[0] * DEBYE_EA
+        found = [engine.evaluate(frame) for engine in self.engines] or [_by_torch(m, frame) for m in self.models]
+        energies = np.stack([p.energies for p in found]) / KCAL_PER_EV
+        forces = np.stack([p.forces for p in found]) / KCAL_PER_EV
+        charges = np.mean([p.charges for p in found], axis=0)
         total = energies.sum(axis=1)
         self.results = {
             "energy": float(total.mean()),
@@ -71,15 +74,21 @@ class MLFFCalculator(Calculator):
             "energies": energies.mean(axis=0),
             "forces": forces.mean(axis=0),
             "charges": charges,
-            "dipole": dipole,
+            "dipole": charges @ frame.positions,
         }
         if frame.pbc.all():
-            virial = torch.stack([p.virial for p in found]).cpu().numpy().mean(axis=0)[0] / KCAL_PER_EV
+            virial = np.mean([p.virial for p in found], axis=0) / KCAL_PER_EV
             symmetric = -0.5 * (virial + virial.T) / abs(np.linalg.det(frame.cell))
             self.results["stress"] = symmetric.flat[[0, 4, 8, 5, 2, 1]]
         if len(self.models) > 1:
             spread = np.sqrt(((forces - forces.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0))
             self.results |= {"forces_spread": spread, "energy_spread": float(total.std())}
+
+
+def _by_torch(model: ForceField, frame: Configuration) -> Result:
+    p = model.predict(model.batch(frame))
+    arrays = (t.cpu().numpy() for t in (p.energies, p.forces, p.virial[0], p.charges))
+    return Result(p.energy.item(), *arrays)
 
 
 def configuration(atoms: Atoms, total_charge: float = 0.0) -> Configuration:

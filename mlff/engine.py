@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlff import kernels
 from mlff.dispersion import ELEMENT_FORM, SWITCH_A, ElementDispersion
 from mlff.frames import N_ELEMENTS, Configuration
-from mlff.get import Attention, cosine_cutoff
+from mlff.get import Attention, GraphTransformer, cosine_cutoff
 from mlff.model import ForceField
 from mlff.skin import SkinList
 from mlff.units import COULOMB
@@ -242,19 +242,8 @@ class _Network:
     """Weights in the kernels' order, the tables of the distance, and the passes through all layers."""
 
     def __init__(self, model: ForceField) -> None:
-        network, cutoff = model.network, model.network.cutoff
-        ends = [1.0 / (d + kernels.WARP_A) for d in (0.0, cutoff)]
-        warped = torch.linspace(ends[0], ends[1], kernels.INTERVALS + 1, dtype=torch.float64)
-
-        def functions(warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            r = (1.0 / warped - kernels.WARP_A).clamp(0.0, cutoff)
-            envelope = cosine_cutoff(r, cutoff)
-            return envelope, network.edge_features(r, envelope)[:, _PERMUTED]
-
-        step = torch.full_like(warped, (ends[1] - ends[0]) / kernels.INTERVALS)
-        values, slopes = torch.func.jvp(functions, (warped,), (step,))
-        self.envelope = _cubics(values[0], slopes[0]).astype(np.float32)
-        self.table = _cubics(values[1], slopes[1]).astype(np.float32).ravel()
+        network = model.network
+        self.envelope, self.table = _edge_tables(network)
         self.embedding = network.embedding.weight.detach().numpy()
         self.n_middle = len(network.middle)
         layers: list[Any] = [network.first, *network.middle, network.last]
@@ -370,7 +359,7 @@ class _Head:
         self.b1, self.b2, self.w3 = (np.zeros(WIDTH, np.float32) for _ in range(3))
         self.b3 = np.zeros(2)
         for k, part in enumerate(parts):
-            a, b, c = (m for m in part if isinstance(m, torch.nn.Linear))
+            a, b, c = [m for m in part if isinstance(m, torch.nn.Linear)]
             hidden = slice(32 * k, 32 * k + a.out_features)
             self.w1[:, hidden], self.b1[hidden] = _single(a.weight)[:, _PERMUTED].T, _single(a.bias)
             self.w2[hidden, hidden], self.b2[hidden] = _single(b.weight).T, _single(b.bias)
@@ -380,6 +369,21 @@ class _Head:
 
 def _single(t: torch.Tensor) -> NDArray[np.float32]:
     return t.detach().numpy().astype(np.float32)
+
+
+def _edge_tables(network: GraphTransformer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Polynomials of f_c `(INTERVALS, DEGREE + 1)` and of the edge features, which meet them at Chebyshev's points."""
+    nodes = np.cos((np.arange(kernels.DEGREE + 1) + 0.5) * np.pi / (kernels.DEGREE + 1))
+    near, far = (1.0 / (d + kernels.WARP_A) for d in (0.0, network.cutoff))
+    place = (np.arange(kernels.INTERVALS)[:, None] + 0.5 * (nodes + 1.0)) / kernels.INTERVALS
+    r = torch.from_numpy(1.0 / (near + (far - near) * place.ravel()) - kernels.WARP_A)
+    with torch.no_grad():
+        envelope = cosine_cutoff(r, network.cutoff)
+        values = torch.cat([envelope[:, None], network.edge_features(r, envelope)[:, _PERMUTED]], dim=1)
+    to_powers = np.linalg.inv(np.vander(nodes, increasing=True))
+    powers = to_powers @ values.numpy().reshape(kernels.INTERVALS, kernels.DEGREE + 1, WIDTH + 1)
+    powers = powers.astype(np.float32)
+    return np.ascontiguousarray(powers[:, :, 0]), np.ascontiguousarray(powers[:, :, 1:]).ravel()
 
 
 def _cubics(value: torch.Tensor, slope: torch.Tensor) -> NDArray[np.float64]:

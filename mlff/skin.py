@@ -76,8 +76,8 @@ class SkinList:
         n = len(self.order)
         density = max(len(self.position) / grid.volume, 0.05)
         room = [min(len(self.position), int(1.3 * density * 4.19 * r**3) + 24) if r else 0 for r in reach]
-        positive = np.array([tuple(s) > (0, 0, 0) for s in self.images.tolist()]) if len(self.images) > n else None
-        forward = np.zeros(len(self.position), np.bool_) if positive is None else positive
+        a, b, c = self.images.T
+        forward = (a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))
         while True:
             self.near, self.far = (np.zeros((n, max(r, 1)), np.int32) for r in room)
             self.n_near, self.n_far, self.n_front = (np.zeros(n, np.int32) for _ in range(3))
@@ -123,14 +123,14 @@ def _images(inside: Any, cell: Any, pbc: Any, reach: float) -> tuple[NDArray[np.
 
 
 class _Grid:
-    """Extended atoms counted into bins of about half the reach."""
+    """Extended atoms counted into bins of a third of the reach."""
 
     def __init__(self, position: NDArray[np.float64], reach: float, n_atoms: int) -> None:
         self.low = position.min(axis=0) - 1e-6
         extent = position.max(axis=0) - self.low + 1e-6
         self.volume = float(np.prod(np.maximum(extent, 3.0)))
         # a thin gas in a huge space must not need more bins than atoms
-        self.width = max(0.5 * reach, float((np.prod(extent) / (8 * n_atoms + 64)) ** (1 / 3)))
+        self.width = max(reach / 3.0, float((np.prod(extent) / (8 * n_atoms + 64)) ** (1 / 3)))
         self.shape = (extent / self.width).astype(np.int64) + 1
         self.reach = int(np.ceil(reach / self.width))
         bins = ((position - self.low) / self.width).astype(np.int64)
@@ -155,7 +155,11 @@ def _rows(
         n_f, n_b, n_d = 0, 0, 0
         nearest = np.inf
         for cx in range(max(bx - span, 0), min(bx + span + 1, shape[0])):
+            gap_x = max(low[0] + cx * width - x, x - low[0] - (cx + 1) * width, 0.0)
             for cy in range(max(by - span, 0), min(by + span + 1, shape[1])):
+                gap_y = max(low[1] + cy * width - y, y - low[1] - (cy + 1) * width, 0.0)
+                if gap_x * gap_x + gap_y * gap_y >= max(near2, far2):
+                    continue
                 line = (cx * shape[1] + cy) * shape[2]
                 first, last = start[line + max(bz - span, 0)], start[line + min(bz + span + 1, shape[2])]
                 for j in range(first, last):

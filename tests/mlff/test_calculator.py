@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from mlff.calculator import MLFFCalculator
+from mlff.model import ForceField
 from tests.mlff.samples import crowd, model
 
 
@@ -95,3 +97,21 @@ def test_total_energy_is_conserved_with_conservative_forces_only() -> None:
     conservative, fixed = drift("conservative"), drift("fixed_charges")
     assert conservative < 2e-4
     assert fixed > 20 * conservative
+
+
+def test_fast_engine_runs_the_same_dynamics() -> None:
+    torch.manual_seed(0)
+    field = ForceField().double().eval()
+    energies = []
+    for fast in (False, True):
+        atoms = atoms_of(n=20)
+        atoms.calc = MLFFCalculator(field, fast=fast)
+        VelocityVerlet(atoms, timestep=0.2 * units.fs).run(5)
+        energies.append(atoms.get_total_energy())
+        forces = atoms.get_forces()
+    np.testing.assert_allclose(energies[0], energies[1], rtol=1e-7)
+    fresh = atoms.copy()
+    fresh.calc = MLFFCalculator(field)
+    np.testing.assert_allclose(forces, fresh.get_forces(), atol=5e-5)
+    np.testing.assert_allclose(atoms.get_stress(), fresh.get_stress(), atol=1e-5)
+    assert atoms.calc.engines[0].lists.builds == 1
