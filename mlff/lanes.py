@@ -176,7 +176,7 @@ def _exponential_code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     def call(name: str, *operands: Any) -> Any:
         kind = ir.FunctionType(vector, [vector] * len(operands))
         function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{n_lanes}f32")
-        return builder.call(function, operands)
+        return builder.call(function, operands, fastmath=("nnan", "nsz"))
 
     x = call("minnum", call("maxnum", args[0], constant(-87.0)), constant(87.0))
     n = call("rint", builder.fmul(x, constant(_LOG2E)))
