@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from mlff.calculator import MLFFCalculator
+from mlff.model import ForceField
+from tests.mlff.samples import crowd, model
+
+
+def atoms_of(pbc: object = True, seed: int = 0, n: int = 14) -> Atoms:
+    c = crowd(n, seed=seed)
+    return Atoms(c.numbers, c.positions, cell=c.cell, pbc=pbc)
+
+
+@pytest.mark.parametrize("pbc", [False, True, [True, True, False]])
+def test_results_are_the_models_in_the_units_of_ase(pbc: object) -> None:
+    field, atoms = model(), atoms_of(pbc)
+    atoms.calc = MLFFCalculator(field)
+    p = field.predict(field.batch(crowd(pbc=pbc)))
+    kcal = units.kcal / units.mol
+    assert atoms.get_potential_energy() == pytest.approx(p.energy.item() * kcal, rel=2e-8)
+    assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(p.energy.item() * kcal, rel=2e-8)
+    np.testing.assert_allclose(atoms.get_forces(), p.forces.numpy() * kcal, rtol=2e-8)
+    np.testing.assert_allclose(atoms.get_potential_energies(), p.energies.numpy() * kcal, rtol=2e-8)
+    np.testing.assert_allclose(atoms.get_charges(), p.charges.numpy())
+    np.testing.assert_allclose(atoms.get_dipole_moment(), p.charges.numpy() @ atoms.positions)
+
+
+def test_stress_is_the_slope_of_the_energy_by_strain() -> None:
+    atoms = atoms_of()
+    atoms.calc = MLFFCalculator(model())
+    np.testing.assert_allclose(atoms.get_stress(), atoms.calc.calculate_numerical_stress(atoms, d=1e-5), atol=2e-6)
+
+
+def test_stress_needs_three_periodic_axes() -> None:
+    atoms = atoms_of([True, True, False])
+    atoms.calc = MLFFCalculator(model())
+    atoms.get_potential_energy()
+    assert "stress" not in atoms.calc.results
+
+
+@pytest.mark.parametrize("where", ["info", "argument"])
+def test_total_charge_is_taken_from_the_atoms_or_the_argument(where: str) -> None:
+    atoms = atoms_of(False)
+    atoms.info |= {"charge": 1.0} if where == "info" else {}
+    atoms.calc = MLFFCalculator(model(), total_charge=0.0 if where == "info" else 1.0)
+    assert atoms.get_charges().sum() == pytest.approx(1.0)
+
+
+def test_fragments_keep_the_charges_that_the_atoms_name() -> None:
+    atoms = atoms_of(True)
+    atoms.arrays["fragments"] = np.arange(14) % 2
+    atoms.info |= {"fragment_charges": [1.0, -1.0]}
+    atoms.calc = MLFFCalculator(model())
+    q = atoms.get_charges()
+    assert (q[::2].sum(), q[1::2].sum()) == pytest.approx((1.0, -1.0))
+
+
+def test_a_committee_gives_mean_and_spread_of_its_members() -> None:
+    members, atoms = [model(seed=s) for s in range(3)], atoms_of()
+    single = []
+    for member in members:
+        atoms.calc = MLFFCalculator(member)
+        single.append(atoms.get_forces())
+    atoms.calc = MLFFCalculator(members)
+    np.testing.assert_allclose(atoms.get_forces(), np.mean(single, axis=0))
+    wanted = np.sqrt(np.sum(np.var(single, axis=0), axis=1))
+    np.testing.assert_allclose(atoms.calc.results["forces_spread"], wanted)
+    assert atoms.calc.results["energy_spread"] > 0
+
+
+def test_a_model_that_leaves_the_long_range_to_others_is_refused() -> None:
+    with pytest.raises(ValueError, match='use "auto" here'):
+        MLFFCalculator(model(long_range="none"))
+
+
+def drift(forces: str) -> float:
+    """Largest change of the total energy in eV over a short run at constant energy."""
+    atoms = atoms_of(seed=2, n=12)
+    atoms.calc = MLFFCalculator(model(forces=forces))
+    MaxwellBoltzmannDistribution(atoms, temperature_K=100, rng=np.random.default_rng(0))
+    dynamics = VelocityVerlet(atoms, timestep=0.05 * units.fs)
+    start = atoms.get_total_energy()
+    largest = 0.0
+    for _ in range(12):
+        dynamics.run(10)
+        largest = max(largest, abs(atoms.get_total_energy() - start))
+    return largest
+
+
+def test_total_energy_is_conserved_with_conservative_forces_only() -> None:
+    conservative, fixed = drift("conservative"), drift("fixed_charges")
+    assert conservative < 2e-4
+    assert fixed > 20 * conservative
+
+
+def test_fast_engine_runs_the_same_dynamics() -> None:
+    torch.manual_seed(0)
+    field = ForceField().double().eval()
+    energies = []
+    for fast in (False, True):
+        atoms = atoms_of(n=20)
+        atoms.calc = MLFFCalculator(field, fast=fast)
+        VelocityVerlet(atoms, timestep=0.2 * units.fs).run(5)
+        energies.append(atoms.get_total_energy())
+        forces = atoms.get_forces()
+    np.testing.assert_allclose(energies[0], energies[1], atol=1e-5)
+    fresh = atoms.copy()
+    fresh.calc = MLFFCalculator(field)
+    np.testing.assert_allclose(forces, fresh.get_forces(), atol=5e-5)
+    np.testing.assert_allclose(atoms.get_stress(), fresh.get_stress(), atol=1e-5)
+    assert atoms.calc.engines[0].lists.builds == 1
