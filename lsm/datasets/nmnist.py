@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lsm.datasets.containers import Archive, Container, open_container
 from lsm.datasets.fetch import Progress, RemoteFile, fetch
-from lsm.datasets.recordings import POLARITIES, Sensor, pack_recording
+from lsm.datasets.recordings import POLARITIES, Sensor, pack_recording, read_events
 from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split
 from lsm.encode import MAX_STEPS, Dataset, Events, Split
 from lsm.streams import generator
@@ -95,6 +96,22 @@ class NMnist(SubsetOptions):
             checksums={"recordings": f"sha256:{digest.hexdigest()}"},
             notes={"found_train": len(found["Train"]), "found_test": len(found["Test"])},
         )
+
+    def events(self, root: Path) -> Iterator[tuple[str, Recording, NDArray[Any]]]:
+        """Every recording that is there, as (part, where it is, events in full time resolution), by part and id.
+
+        Raises `ValueError` for a bad recording and `FileNotFoundError` where there are none.
+        """
+        with ExitStack() as stack:
+            found = self._find(root, stack)
+            if not any(found.values()):
+                raise FileNotFoundError(
+                    f"no recordings of N-MNIST in {', '.join(map(str, self._places(root))) or root}"
+                )
+            sensor = Sensor(self.height, self.width, self.n_steps)
+            for part, recordings in found.items():
+                for r in recordings:
+                    yield part, r, read_events(r.container.read(r.member), f"{r.container.path}/{r.member}", sensor)
 
     def _find(self, root: Path, stack: ExitStack) -> dict[str, list[Recording]]:
         """The recordings of each part, by id; of several containers the one that holds most of a part is taken."""

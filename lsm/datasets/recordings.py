@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lsm.encode import pack_raster
 
 BYTES_PER_EVENT = 5
+TIME_BITS = 23
 POLARITIES = 2
 MAX_HEIGHT, MAX_WIDTH = 240, 256  # y = 240 marks an overflow of the clock in this format; x is one byte
 EVENT = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
@@ -65,7 +66,26 @@ def read_events(data: bytes, name: str, sensor: Sensor) -> NDArray[Any]:
 
 def pack_recording(data: bytes, name: str, sensor: Sensor) -> NDArray[np.uint32]:
     """One recording as a packed raster (see `lsm.encode`); raises as `read_events`."""
-    events = read_events(data, name, sensor)
+    return pack_events(read_events(data, name, sensor), sensor)
+
+
+def pack_events(events: NDArray[Any], sensor: Sensor) -> NDArray[np.uint32]:
+    """Events of one recording, as `read_events` gives them, as a packed raster."""
     steps = np.rint(events["t"] / 1000).astype(np.int64)  # half to even, as Python's and NumPy's round
     channels = (events["p"] * sensor.height + events["y"]) * sensor.width + events["x"]
     return pack_raster(steps, channels, sensor.n_in, sensor.n_steps)
+
+
+def to_bytes(events: NDArray[Any]) -> bytes:
+    """Events of one recording in the 5-byte format: what `read_events` reads back as they are.
+
+    Raises `ValueError` for a time stamp that 23 bits do not hold (8.4 s).
+    """
+    if len(events) and not 0 <= events["t"].min() <= events["t"].max() < 1 << TIME_BITS:
+        raise ValueError(f"time stamps up to {events['t'].max()} us; the format holds {(1 << TIME_BITS) - 1}")
+    rows = np.empty((len(events), BYTES_PER_EVENT), np.uint8)
+    stamped = events["p"] << TIME_BITS | events["t"]
+    rows[:, 0], rows[:, 1] = events["x"], events["y"]
+    for column, shift in ((2, 16), (3, 8), (4, 0)):
+        rows[:, column] = stamped >> shift & 0xFF
+    return rows.tobytes()

@@ -10,7 +10,7 @@ import yaml
 CONF = Path(__file__).parents[3] / "conf" / "data"
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "nmnist", "files"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "nmnist", "nmnist_sim", "files"])
 def test_the_yaml_and_the_class_agree(name):
     text = (CONF / f"{name}.yaml").read_text()
     options = yaml.safe_load(text)
