@@ -353,22 +353,31 @@ def _present(
     bin `first_step` as step 0. `listed`: only inputs in the compact lists can have a trace.
     """
     n, n_in, n_all = net.n, net.n_in, net.n + net.n_in
+    # Bound to names once: an array taken out of a tuple inside the loop is counted as a reference each time.
+    potential, current, change, free_at, flags = s.v, s.current, s.change, s.free_at, s.flags
+    tail, spiking, saved = s.tail, s.spiking, s.saved
+    target_pos, target_neg, gate_pos, gate_neg = s.target_pos, s.target_neg, s.gate_pos, s.gate_neg
+    liquid_spikes, input_spikes = s.liquid_spikes, s.input_spikes
+    v_in, free_in, waiting, events = s.v_in, s.free_in, s.waiting, s.events
+    active, chance, hits, list_end = s.active, s.chance, s.hits, s.list_end
+    row_ptr, col, sensed_by = net.row_ptr, net.col, net.sensed
+    col_ptr, col_exc, col_liquid = net.col_ptr, net.col_exc, net.col_liquid
     zero, one = np.float32(0), np.float32(1)
     plastic = mode != 0
     gated = mode == 3
     pre_list = s.list_pre if listed else net.csc_pre
     pos_list = s.list_pos if listed else net.csc_pos
-    flag_words = s.flags.view(np.uint64)
+    flag_words = flags.view(np.uint64)
 
-    s.v[:] = zero
-    s.current[:] = zero
-    s.change[:] = zero
-    s.tail[:] = zero
-    s.spiking[:] = zero
-    s.free_at[:] = 0
-    s.flags[:] = 0
-    s.v_in[:] = zero
-    s.free_in[:] = 0
+    potential[:] = zero
+    current[:] = zero
+    change[:] = zero
+    tail[:] = zero
+    spiking[:] = zero
+    free_at[:] = 0
+    flags[:] = 0
+    v_in[:] = zero
+    free_in[:] = 0
     eta, astro, w_astro, bias = c.eta, c.eta, c.w_astro, c.astro_bias
     n_waiting = 0
     event = first_event
@@ -382,32 +391,32 @@ def _present(
     for t in range(steps):
         # --- currents decay; what plasticity changed in the last step acts from now on
         for i in range(n):
-            s.current[i] = (s.current[i] + s.change[i]) * c.tail_decay
-            s.change[i] = zero
+            current[i] = (current[i] + change[i]) * c.tail_decay
+            change[i] = zero
         for j in range(n_all):
-            tail = s.tail[j] * c.tail_decay
-            s.tail[j] = tail if tail > _FLUSH else zero
+            faded = tail[j] * c.tail_decay
+            tail[j] = faded if faded > _FLUSH else zero
 
         # --- who spikes: liquid neurons flagged at the end of the last step, inputs whose potential waits above threshold
         n_liquid = 0
         for word in range(len(flag_words)):
             if flag_words[word] != 0:
                 for i in range(8 * word, 8 * word + 8):  # without a branch: which of the eight it was is unpredictable
-                    s.liquid_spikes[n_liquid] = i
-                    n_liquid += s.flags[i]
+                    liquid_spikes[n_liquid] = i
+                    n_liquid += flags[i]
         n_input = 0
         kept = 0
         for a in range(n_waiting):
-            j = s.waiting[a]
-            if s.v_in[j] >= c.threshold and s.free_in[j] <= t:
-                s.input_spikes[n_input] = j
+            j = waiting[a]
+            if v_in[j] >= c.threshold and free_in[j] <= t:
+                input_spikes[n_input] = j
                 n_input += 1
-                s.v_in[j] = zero
-                s.free_in[j] = t + 1 + c.refractory
+                v_in[j] = zero
+                free_in[j] = t + 1 + c.refractory
             else:
-                s.v_in[j] -= s.v_in[j] * c.leak
-                if s.v_in[j] >= c.threshold:
-                    s.waiting[kept] = j
+                v_in[j] -= v_in[j] * c.leak
+                if v_in[j] >= c.threshold:
+                    waiting[kept] = j
                     kept += 1
         n_waiting = kept
 
@@ -415,112 +424,110 @@ def _present(
         n_events = 0
         if is_events:
             while event < last_event and np.int64(packed[event] >> np.uint32(16)) == t + first_step:
-                s.events[n_events] = packed[event] & np.uint32(0xFFFF)
+                events[n_events] = packed[event] & np.uint32(0xFFFF)
                 n_events += 1
                 event += 1
         else:
-            _draw(key, t, s.active, s.chance, n_active, s.hits)
+            _draw(key, t, active, chance, n_active, hits)
             for a in range(n_active):
-                s.events[n_events] = s.active[a]
-                n_events += s.hits[a]
+                events[n_events] = active[a]
+                n_events += hits[a]
         for a in range(n_events):
-            j = s.events[a]
-            if s.v_in[j] < c.threshold:
-                s.waiting[n_waiting] = j
+            j = events[a]
+            if v_in[j] < c.threshold:
+                waiting[n_waiting] = j
                 n_waiting += 1
-            s.v_in[j] += _INPUT_CHARGE
+            v_in[j] += _INPUT_CHARGE
 
         sensed = 0.0
         for a in range(n_liquid):
-            i = s.liquid_spikes[a]
-            s.v[i] = zero
-            s.free_at[i] = t + 1 + c.refractory
-            s.spiking[i] = one
+            i = liquid_spikes[a]
+            potential[i] = zero
+            free_at[i] = t + 1 + c.refractory
+            spiking[i] = one
             counts[i] += 1
-            sensed += net.sensed[i]
+            sensed += sensed_by[i]
         for a in range(n_input):
-            j = s.input_spikes[a] + np.uint32(n)
-            s.spiking[j] = one
-            sensed -= net.sensed[j]
+            j = input_spikes[a] + np.uint32(n)
+            spiking[j] = one
+            sensed -= sensed_by[j]
         total_liquid += n_liquid
         total_input += n_input
 
         if gated:  # calcium decides, per target, which sign of change may pass; both windows are open intervals
             for i in range(n):
-                level = calcium[i] - calcium[i] * c.calcium_decay + s.spiking[i]
+                level = calcium[i] - calcium[i] * c.calcium_decay + spiking[i]
                 calcium[i] = level
-                s.gate_pos[i] = one if (level > c.ltp_low) & (level < c.ltp_high) else zero
-                s.gate_neg[i] = one if (level > c.ltd_low) & (level < c.ltd_high) else zero
-                s.target_pos[i] = x[i] * s.gate_pos[i]
-                s.target_neg[i] = x[i] * s.gate_neg[i]
+                gate_pos[i] = one if (level > c.ltp_low) & (level < c.ltp_high) else zero
+                gate_neg[i] = one if (level > c.ltd_low) & (level < c.ltd_high) else zero
+                target_pos[i] = x[i] * gate_pos[i]
+                target_neg[i] = x[i] * gate_neg[i]
 
         # --- rows: propagation, and the pre-synaptic half of STDP in the same pass. A target that spikes itself is left to
         # the column pass, which applies both halves before the one clip; its trace is hidden meanwhile.
         grow, shrink = np.float32(eta), np.float32(-astro)
-        x_pos = s.target_pos if gated else x
-        x_neg = s.target_neg if gated else x
+        x_pos = target_pos if gated else x
+        x_neg = target_neg if gated else x
         if plastic:
             for a in range(n_liquid):
-                i = s.liquid_spikes[a]
-                s.saved[a] = x[i]
+                i = liquid_spikes[a]
+                saved[a] = x[i]
                 x[i] = zero
                 if gated:
-                    s.target_pos[i] = zero
-                    s.target_neg[i] = zero
+                    target_pos[i] = zero
+                    target_neg[i] = zero
         for a in range(n_liquid + n_input):
             is_input = a >= n_liquid
-            j = s.input_spikes[a - n_liquid] + np.uint32(n) if is_input else s.liquid_spikes[a]
-            first, last = net.row_ptr[j], net.row_ptr[j + np.uint32(1)]
-            gain = one - s.tail[j]
-            s.tail[j] = one
+            j = input_spikes[a - n_liquid] + np.uint32(n) if is_input else liquid_spikes[a]
+            first, last = row_ptr[j], row_ptr[j + np.uint32(1)]
+            gain = one - tail[j]
+            tail[j] = one
             propagations += np.int64(last - first)  # type: ignore[assignment]
             if not plastic:
                 for k in range(first, last):
-                    s.current[net.col[k]] += w[k] * gain
+                    current[col[k]] += w[k] * gain
             elif is_input:
-                _row(w, net.col, first, last, gain, shrink, x_neg, -c.w_max, c.w_max, s.current, s.change)
+                _row(w, col, first, last, gain, shrink, x_neg, -c.w_max, c.w_max, current, change)
             elif j < net.n_exc:
-                _row(w, net.col, first, last, gain, shrink, x_neg, zero, c.w_max, s.current, s.change)
+                _row(w, col, first, last, gain, shrink, x_neg, zero, c.w_max, current, change)
             else:
-                _row(w, net.col, first, last, gain, grow, x_pos, -c.w_max, zero, s.current, s.change)
+                _row(w, col, first, last, gain, grow, x_pos, -c.w_max, zero, current, change)
 
         # --- columns: the post-synaptic half for each target that spiked
         if plastic:
             for a in range(n_liquid):
-                x[s.liquid_spikes[a]] = s.saved[a]
+                x[liquid_spikes[a]] = saved[a]
             for a in range(n_liquid):
-                i = s.liquid_spikes[a]
-                up = grow * s.gate_pos[i] if gated else grow
-                down = shrink * s.gate_neg[i] if gated else shrink
-                start, exc, liquid = net.col_ptr[i], net.col_exc[i], net.col_liquid[i]
-                end = s.list_end[i] if listed else net.col_ptr[i + np.uint32(1)]
+                i = liquid_spikes[a]
+                up = grow * gate_pos[i] if gated else grow
+                down = shrink * gate_neg[i] if gated else shrink
+                start, exc, liquid = col_ptr[i], col_exc[i], col_liquid[i]
+                end = list_end[i] if listed else col_ptr[i + np.uint32(1)]
                 own = x[i]
-                moved = _column(w, pre_list, pos_list, start, exc, x, s.spiking, s.tail, up, down * own, zero, c.w_max)
+                moved = _column(w, pre_list, pos_list, start, exc, x, spiking, tail, up, down * own, zero, c.w_max)
+                moved += _column(w, pre_list, pos_list, exc, liquid, x, spiking, tail, down, up * own, -c.w_max, zero)
                 moved += _column(
-                    w, pre_list, pos_list, exc, liquid, x, s.spiking, s.tail, down, up * own, -c.w_max, zero
+                    w, pre_list, pos_list, liquid, end, x, spiking, tail, up, down * own, -c.w_max, c.w_max
                 )
-                moved += _column(
-                    w, pre_list, pos_list, liquid, end, x, s.spiking, s.tail, up, down * own, -c.w_max, c.w_max
-                )
-                s.change[i] += moved
+                change[i] += moved
                 updates += np.int64(end - start)  # type: ignore[assignment]
 
         # --- potentials, and who is above threshold and free at the next step
         for i in range(n):
-            v = s.v[i] - s.v[i] * c.leak + s.current[i] * c.inverse_tau_syn
-            s.v[i] = v
-            s.flags[i] = (v >= c.threshold) & (s.free_at[i] <= t + 1)
+            level = potential[i] - potential[i] * c.leak + current[i] * c.inverse_tau_syn
+            potential[i] = level
+            flags[i] = (level >= c.threshold) & (free_at[i] <= t + 1)
 
         if len(rec.calcium) > 0 and gated:
             rec.calcium[t, :] = calcium
         for a in range(n_liquid):
-            i = s.liquid_spikes[a]
-            s.spiking[i] = zero
+            i = liquid_spikes[a]
+            spiking[i] = zero
             if plastic:
                 x[i] += c.trace_increment
         for a in range(n_input):
-            j = s.input_spikes[a] + np.uint32(n)
-            s.spiking[j] = zero
+            j = input_spikes[a] + np.uint32(n)
+            spiking[j] = zero
             if plastic:
                 x[j] += c.trace_increment
         if plastic:
@@ -542,22 +549,22 @@ def _present(
 
         if len(rec.scalars) > 0:
             for a in range(n_liquid):
-                rec.spikes[t, s.liquid_spikes[a]] = 1
+                rec.spikes[t, liquid_spikes[a]] = 1
             for a in range(n_input):
-                rec.inputs[t, s.input_spikes[a]] = 1
+                rec.inputs[t, input_spikes[a]] = 1
             rec.scalars[t, 0] = updated
             rec.scalars[t, 1] = astro
             rec.scalars[t, 2] = w_astro
             rec.scalars[t, 3] = bias
             rec.scalars[t, 4] = eta
         if len(rec.potential) > 0:
-            rec.potential[t, :n] = s.v
-            rec.potential[t, n:] = s.v_in
+            rec.potential[t, :n] = potential
+            rec.potential[t, n:] = v_in
             rec.trace[t, :] = x
             for i in range(n):
-                rec.refractory[t, i] = s.free_at[i] - (t + 1)
+                rec.refractory[t, i] = free_at[i] - (t + 1)
             for j in range(n_in):
-                rec.refractory[t, n + j] = s.free_in[j] - (t + 1)
+                rec.refractory[t, n + j] = free_in[j] - (t + 1)
         if next_weights < len(rec.weight_steps) and rec.weight_steps[next_weights] == t:
             rec.weights[next_weights, :] = w
             next_weights += 1
