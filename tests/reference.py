@@ -31,6 +31,10 @@ def replay(path: str | Path) -> dict[str, float]:
         return _replay_readout(recorded)
     if "res_range" in recorded:
         return _replay_liquid(recorded)
+    if "pos" in recorded or "dEdq" in recorded:
+        from tests.mlff.reference import replay_bamboo
+
+        return replay_bamboo(path)
     raise ValueError(f"{path}: not a recording that can be replayed; its arrays are {', '.join(sorted(recorded))}")
 
 

@@ -27,6 +27,11 @@ SETTINGS = {
     "two layers": {"network": NetworkParameters(layers=2)},
 }
 
+needs_recordings = pytest.mark.skipif(
+    not (reference_folder() / "weights.safetensors").exists(),
+    reason="the recorded force field is missing (LSMRUN_REFERENCE)",
+)
+
 
 def force_field(**settings: object) -> ForceField:
     torch.manual_seed(0)
@@ -144,7 +149,7 @@ def test_models_it_cannot_run_are_refused(settings: dict, reason: str) -> None:
         Engine(force_field(**settings))
 
 
-@pytest.mark.skipif(not (reference_folder() / "weights.safetensors").exists(), reason="no recorded force field")
+@needs_recordings
 @pytest.mark.parametrize("name", ["box_base", "box_noise002", "box_noise005", "box_comscale102"])
 def test_recorded_boxes_are_met_in_single_precision(name: str) -> None:
     recorded = np.load(reference_folder() / f"{name}.npz")
@@ -157,7 +162,7 @@ def test_recorded_boxes_are_met_in_single_precision(name: str) -> None:
     np.testing.assert_allclose(found.virial, recorded["pair_virial"], atol=0.2)
 
 
-@pytest.mark.skipif(not (reference_folder() / "weights.safetensors").exists(), reason="no recorded force field")
+@needs_recordings
 def test_conservative_forces_add_the_recorded_charge_response() -> None:
     recorded = np.load(reference_folder() / "box_base.npz")
     response = np.load(reference_folder() / "box_base_charge_response.npz")["charge_response_forces"]

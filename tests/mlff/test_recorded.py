@@ -12,7 +12,8 @@ from tests.mlff.reference import reference_folder, replay_bamboo
 
 FOLDER = reference_folder()
 pytestmark = pytest.mark.skipif(
-    not (FOLDER / "weights.safetensors").exists(), reason=f"no recorded force field under {FOLDER} (LSMRUN_REFERENCE)"
+    not (FOLDER / "weights.safetensors").exists(),
+    reason=f"the recorded force field is missing in {FOLDER} (LSMRUN_REFERENCE)",
 )
 BOXES = ["box_base", "box_noise002", "box_noise005", "box_comscale102"]
 MOLECULES = ["mol_DMC", "mol_EC", "mol_Li", "mol_PF6", "mol_Li_solv4"]
