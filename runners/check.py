@@ -88,7 +88,7 @@ def find_target(path: Any, key: str) -> Callable[..., Any]:
     target = getattr(module, name, None)
     if not callable(target):
         public = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        raise UserError(f"{key}._target_={path}: {module_name} has no class {name}; {suggest(name, public)}")
+        raise UserError(f"{key}._target_={path}: {module_name} has no class {name}{suggest(name, public)}")
     return target
 
 

@@ -1,14 +1,10 @@
-"""Entry point of `lsmrun`: parse, check, dispatch, and report every error in one line.
-
-Exit status: 0 done; 1 a job failed; 2 the input is wrong; 130 interrupted; 143 terminated.
-"""
+"""Entry point of `lsmrun`: parse, check, dispatch, and report every error in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,8 +13,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from omegaconf import DictConfig
-
-FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,9 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(typed)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else FAILED
+        return stop.code if isinstance(stop.code, int) else 1
     except (Exception, KeyboardInterrupt) as error:
-        return report(error, debug=_wants_debug(typed))
+        from runners.errors import report
+
+        return report(error, debug=_wants_debug(typed))[0]
 
 
 def _help(typed: Sequence[str]) -> int:
@@ -51,10 +47,12 @@ def _dispatch(typed: list[str]) -> int:
     typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     source = Source(args.config_dir, args.config_name or "config")
     if args.multirun:
-        return _sweep(source, typed, args.overrides)
+        from runners.sweep import run_sweep
+
+        return run_sweep(source, args.overrides)
     if args.cfg:
         source.compose(args.overrides)
-        _hydra([*typed, "--resolve"])
+        _hydra([*typed, "--resolve"] if args.cfg == "job" else typed)
     elif args.info or args.hydra_help or args.shell_completion:
         _hydra(typed)
     else:
@@ -64,31 +62,6 @@ def _dispatch(typed: list[str]) -> int:
         make_plan(cfg, cfg.hydra)
         _hydra(typed)
     return 0
-
-
-def _sweep(source: Any, typed: list[str], overrides: Sequence[str]) -> int:
-    """Run a sweep under one parent run; one failed job does not stop the rest."""
-    from runners.job import interruptible
-    from runners.sweep import plan_sweep
-
-    sweep = plan_sweep(source, overrides)
-    with interruptible():
-        tracker = sweep.start()
-        try:
-            _hydra([*typed, *sweep.overrides(tracker)])
-        except BaseException as error:
-            if tracker:
-                tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", error)
-            raise
-    failed = sweep.failed()
-    if tracker:
-        tracker.end("FAILED" if failed else "FINISHED")
-        print(f"sweep of {len(sweep.jobs)} runs; to look at them: {tracker.store.ui_command}")
-    if failed:
-        print(
-            f"lsmrun: error: {len(failed)} of {len(sweep.jobs)} jobs failed: {failed[0].parent.parent}", file=sys.stderr
-        )
-    return FAILED if failed else 0
 
 
 def _hydra(arguments: Sequence[str]) -> None:
@@ -105,32 +78,21 @@ def _hydra(arguments: Sequence[str]) -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """What Hydra calls for each job, in this process or in a launcher's; errors of a sweep's job are reported here."""
+    """What Hydra calls for a single job."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
+    from runners.errors import WRONG_INPUT, report
     from runners.job import run_job
-    from runners.sweep import ERROR_FILE
-    from runners.tracking import run_name
 
     hydra: Any = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    alone = hydra.mode == RunMode.RUN
-    if not alone:
-        name = run_name(hydra.runtime.choices, hydra.overrides.task, cfg.tracking.varied)
-        print(f"[job {hydra.job.num}] {name}", flush=True)
     try:
         run_job(cfg, hydra)
     except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, KeyboardInterrupt) and not alone:
-            raise
-        name = "" if alone else f"job {hydra.job.num}: "
-        status = report(error, debug=bool(cfg.get("debug")), name=name, log=folder / "lsmrun.log")
-        if alone:
-            if status == WRONG_INPUT:
-                _remove_traces(folder)
-            raise SystemExit(status) from error
-        (folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        status, _ = report(error, debug=bool(cfg.get("debug")), log=folder / "lsmrun.log")
+        if status == WRONG_INPUT:
+            _remove_traces(folder)
+        raise SystemExit(status) from error
 
 
 def _remove_traces(folder: Path) -> None:
@@ -139,25 +101,6 @@ def _remove_traces(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for empty in (folder, *folder.parents[:2]):
             empty.rmdir()
-
-
-def report(error: BaseException, debug: bool, name: str = "", log: Path | None = None) -> int:
-    """Tell the user in one line what went wrong and return the exit status; with `debug` the traceback first."""
-    from runners.check import UserError, one_line
-
-    if debug:
-        traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt):
-        terminated = type(error) is not KeyboardInterrupt
-        print(f"lsmrun: {name}{'terminated' if terminated else 'interrupted'}", file=sys.stderr)
-        return TERMINATED if terminated else INTERRUPTED
-    if isinstance(error, UserError):
-        print(f"lsmrun: error: {name}{one_line(error)}", file=sys.stderr)
-        return WRONG_INPUT
-    hint = "" if debug else "; debug=true shows the traceback"
-    where = f" (log: {log})" if log is not None and log.exists() else ""
-    print(f"lsmrun: error: {name}{type(error).__name__}: {one_line(error)}{where}{hint}", file=sys.stderr)
-    return FAILED
 
 
 def _parse(typed: Sequence[str]) -> Namespace:
@@ -181,7 +124,7 @@ def _parse(typed: Sequence[str]) -> Namespace:
     parser.error = wrong  # type: ignore[method-assign]
     args, unknown = parser.parse_known_intermixed_args(typed)
     if unknown:
-        raise UserError(f"{unknown[0]}: unknown option; {suggest(unknown[0].partition('=')[0], flags, shown=20)}")
+        raise UserError(f"{unknown[0]}: unknown option{suggest(unknown[0].partition('=')[0], flags, shown=20)}")
     return args
 
 

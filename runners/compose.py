@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,6 +30,18 @@ OmegaConf.register_new_resolver("lsmrun_home", lambda configured: str(home_folde
 OPEN_MAPPINGS = ("tracking.tags",)
 """Keys that take any names below them."""
 
+EXTRAS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    "hydra/launcher=submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+    "hydra/sweeper=optuna": "optuna",
+}
+"""Choices that need the extra `sweeps`, with the module that tells whether it is installed."""
+HYDRA_GROUPS: Groups = {
+    group: {"basic": "", **{choice.partition("=")[2]: "" for choice in EXTRAS if choice.startswith(f"{group}=")}}
+    for group in ("hydra/launcher", "hydra/sweeper")
+}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -35,17 +52,30 @@ class Source:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of one job, Hydra's own part included; raises `UserError`."""
-        added: list[str] = []
-        if self.config_dir is not None:
-            if not Path(self.config_dir).is_dir():
-                raise UserError(f"--config-dir {self.config_dir}: no such folder")
-            added = [f"hydra.searchpath=['file://{Path(self.config_dir).absolute()}']"]
-            added *= not any(o.lstrip("+").startswith("hydra.searchpath") for o in overrides)
+        added = self._searched(overrides)
         try:
             with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
                 return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise self._explain(overrides, error) from error
+
+    @contextlib.contextmanager
+    def multirun(self, overrides: Sequence[str]) -> Iterator[tuple[HydraContext, DictConfig]]:
+        """Hydra's context and the configuration that a sweep's launcher is made from; both hold inside the block."""
+        told = [*overrides, *self._searched(overrides), "hydra.mode=MULTIRUN"]
+        with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            config = hydra.compose_config(self.config_name, told, run_mode=RunMode.MULTIRUN)
+            yield HydraContext(hydra.config_loader, Callbacks(config)), config
+
+    def _searched(self, overrides: Sequence[str]) -> list[str]:
+        """The override that adds the user's own folder; raises `UserError` if there is no such folder."""
+        if self.config_dir is None or any(o.lstrip("+").startswith("hydra.searchpath") for o in overrides):
+            return []
+        if not Path(self.config_dir).is_dir():
+            raise UserError(f"--config-dir {self.config_dir}: no such folder")
+        return [f"hydra.searchpath=['file://{Path(self.config_dir).absolute()}']"]
 
     def _explain(self, overrides: Sequence[str], error: Exception) -> UserError:
         """Find the override that is wrong and say what is allowed instead."""
@@ -53,8 +83,9 @@ class Source:
         try:
             parsed = [parse(text, groups) for text in overrides]
             for override in parsed:
+                check_is_installed(f"{override.key_or_group}={override.value()}")
                 _check_choice(override, groups)
-            choices = [o for o in parsed if o.key_or_group in groups]
+            choices = [o for o in parsed if o.key_or_group in groups or o.key_or_group.startswith("hydra/")]
             if len(choices) < len(parsed):
                 known = self.compose([str(o.input_line) for o in choices])
                 for override in parsed:
@@ -84,6 +115,19 @@ def parse(text: str, groups: Groups) -> Override:
         raise UserError(f"{text}: {value or 'nothing'} cannot be read as the value of {key}; quote it") from error
 
 
+def check_is_installed(choice: str) -> None:
+    """Raise `UserError` if this choice of launcher or sweeper needs packages that are not there."""
+    module = EXTRAS.get(choice)
+    if module is None:
+        return
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it is not there either
+        found = False
+    if not found:
+        raise UserError(f"{choice}: not installed; pip install 'lsmrun[sweeps]'")
+
+
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Plain values without Hydra's part; raises `UserError` for a reference that leads nowhere."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
@@ -97,15 +141,16 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 def _check_choice(override: Override, groups: Groups) -> None:
     group = override.key_or_group
     value = override.value()
+    groups = {**groups, **HYDRA_GROUPS}
     if group not in groups or override.is_delete() or value is None:
         return
     if value not in groups[group]:
-        raise UserError(f"{group}={show(value)}: no such option; {suggest(str(value), list(groups[group]))}")
+        raise UserError(f"{group}={show(value)}: no such option{suggest(str(value), list(groups[group]))}")
 
 
 def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     key = override.key_or_group
-    if key in groups or override.is_add() or key.startswith("hydra"):
+    if key in groups or override.is_add() or key.startswith("hydra/"):
         return
     section, _, name = key.rpartition(".")
     value = OmegaConf.select(known, key, default=KeyError)
@@ -117,7 +162,7 @@ def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     config = resolve(known)
     top = sorted({*config, *groups})
     hint = suggest(key, top, shown=20, also=flat_keys(config))
-    raise UserError(f"{key}={show(override.value())}: unknown key; {hint}")
+    raise UserError(f"{key}={show(override.value())}: unknown key{hint}")
 
 
 def flat_keys(config: dict[str, Any], prefix: str = "") -> list[str]:

@@ -36,7 +36,7 @@ def explain(error: ValidationError, target: Any, values: Mapping[str, Any], key:
 def unknown_key(section: str, name: str, value: Any, allowed: list[str]) -> str:
     """The line for a keyword that does not exist in a section."""
     full = [join(section, other) for other in allowed]
-    return f"{join(section, name)}={show(value)}: unknown key; {suggest(join(section, name), full)}"
+    return f"{join(section, name)}={show(value)}: unknown key{suggest(join(section, name), full)}"
 
 
 def no_value(section: str, name: str) -> str:

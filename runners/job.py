@@ -17,24 +17,34 @@ from omegaconf import DictConfig
 
 from runners.check import UserError, one_line
 from runners.context import Context, job_hash
+from runners.labels import RunLabel, run_name
 from runners.paths import data_folder, home_folder, usable_cores
 from runners.plan import Plan, make_plan
 from runners.progress import Progress
 from runners.provenance import package_versions, provenance
 from runners.store import open_store
-from runners.tracking import RunLabel, Tracker, run_name
+from runners.tracking import Tracker, Watcher
 
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to end (SIGTERM)."""
 
 
-def run_job(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Check, prepare and run one job; its errors are raised after its MLflow run is closed."""
+class Pruned(Exception):
+    """A search has seen enough of this job; its run ends as FINISHED with the tag `lsmrun.pruned`."""
+
+
+def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) -> None:
+    """Check, prepare and run one job; its errors are raised after its MLflow run is closed.
+
+    `watcher` is called with every metric and may raise `Pruned`.
+    """
     plan = make_plan(cfg, hydra)
     output_dir = Path(hydra.runtime.output_dir)
     _log_to(output_dir / "lsmrun.log")
     context = make_context(plan, output_dir)
+    if watcher is not None:
+        context.tracker.watch(watcher)
     prepare = getattr(plan.runner, "prepare", None)
     with interruptible():
         if prepare is not None:
@@ -112,6 +122,10 @@ def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
         tracker.yaml(plan.config, "config.yaml")
         tracker.yaml(provenance(context.threads) | {"lsmrun.packages": package_versions()}, "environment.yaml")
         results: dict[str, float] | None = plan.runner.run(context)
+    except Pruned as pruned:
+        tracker.tags({"lsmrun.pruned": pruned})
+        tracker.end()
+        raise
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         logging.getLogger("lsmrun").error("%s\n%s", status, traceback.format_exc())

@@ -51,9 +51,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 
 
 def suggest(name: str, allowed: Sequence[str], shown: int = 12, also: Iterable[str] = ()) -> str:
-    """`did you mean x? (allowed: ...)`, with no more than `shown` names, those nearest to `name` first.
+    """`; did you mean x? (allowed: ...)`, the end of a message, with no more than `shown` names.
 
-    The guess may also be one of `also`, names that are not listed.
+    Those nearest to `name` come first. The guess may also be one of `also`, names that are not listed.
     """
     best = nearest(name, [*allowed, *also])
     names = sorted(allowed)
@@ -61,4 +61,4 @@ def suggest(name: str, allowed: Sequence[str], shown: int = 12, also: Iterable[s
         names = sorted(names, key=lambda n: -difflib.SequenceMatcher(None, name, n).ratio())[:shown]
         names.append("...")
     listing = f"(allowed: {', '.join(names)})" if names else "(none is allowed)"
-    return f"did you mean {best}? {listing}" if best else listing
+    return f"; did you mean {best}? {listing}" if best else f" {listing}"

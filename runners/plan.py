@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
 from runners.context import NEEDS, NOT_PART_OF_THE_JOB
+from runners.labels import flatten
 from runners.options import CONF
-from runners.tracking import flatten
 
 
 @dataclass(frozen=True)

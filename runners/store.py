@@ -6,9 +6,11 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,15 +135,36 @@ def mark_stale_runs(client: MlflowClient) -> list[str]:
     return stale
 
 
-def find_killed(client: MlflowClient, experiment: str, job: str) -> str | None:
-    """The latest run of this job, if it was killed; None if the job never ran or its latest run came to an end."""
+def find_ended(client: MlflowClient, experiment: str, job: str, ends: Collection[str]) -> str | None:
+    """The latest run of this job, if it ended in one of these ways; None if it did not or the job never ran."""
     runs = client.search_runs(
         [experiment],
         filter_string=f"tags.`lsmrun.job` = '{job}'",
         max_results=1,
         order_by=["attributes.start_time DESC"],
     )
-    return runs[0].info.run_id if runs and runs[0].info.status == "KILLED" else None
+    return runs[0].info.run_id if runs and runs[0].info.status in ends else None
+
+
+def finished_jobs(client: MlflowClient, experiment: str, parent: str) -> set[str]:
+    """Hashes of the jobs that are finished in the sweep of this parent run."""
+    wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'FINISHED'"
+    found: set[str] = set()
+    token = None
+    while token is None or token:
+        page = client.search_runs([experiment], filter_string=wanted, max_results=1000, page_token=token)
+        found |= {run.data.tags.get("lsmrun.job", "") for run in page}
+        token = page.token or ""
+    return found
+
+
+def settle(client: MlflowClient, experiment: str, parent: str, patience_s: float = 10.0) -> None:
+    """Mark runs of workers that were ended with their sweep as KILLED, as soon as their processes are gone."""
+    running = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'RUNNING'"
+    until = time.monotonic() + patience_s
+    while client.search_runs([experiment], filter_string=running, max_results=1) and time.monotonic() < until:
+        if not mark_stale_runs(client):
+            time.sleep(0.2)
 
 
 def download(client: MlflowClient, run_id: str, path: str) -> Path:

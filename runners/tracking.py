@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.check import one_line
 from runners.explain import show
-from runners.store import Store, create, download, experiment_id, find_killed, mark_stale_runs
+from runners.labels import RunLabel, cut, flatten
+from runners.store import Store, create, download, experiment_id, find_ended, finished_jobs, mark_stale_runs, settle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,19 +25,8 @@ BATCH = 1000
 LONGEST_PARAM = 500
 LONGEST_TAG = 5000
 LONGEST_NAME = 250
-TOLD_ELSEWHERE = ("model", "data", "runner", "experiment", "checkpoint", "debug", "resume", "threads")
-"""Keys that a run's name does not repeat: they stand in the experiment's name or change no result."""
 
-
-@dataclass(frozen=True)
-class RunLabel:
-    """How a run is filed: experiment, name, the job's hash, and the run of the sweep that it belongs to."""
-
-    experiment: str
-    name: str
-    job: str
-    parent: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+Watcher = Callable[[Mapping[str, float], int], None]
 
 
 class Tracker:
@@ -53,11 +42,12 @@ class Tracker:
         self._recorded: dict[str, set[int]] = {}
         self._recorded_keys: set[str] = set()
         self._flushed = time.monotonic()
+        self._watchers: list[Watcher] = []
 
     # --- life of the run
 
-    def start(self, label: RunLabel, resume: bool = True) -> None:
-        """Begin a run, or go on with the killed run of the same job.
+    def start(self, label: RunLabel, resume: bool = True, go_on_with: Collection[str] = ("KILLED",)) -> None:
+        """Begin a run, or go on with the latest run of the same job if it has one of these ends.
 
         Runs whose process is gone are marked KILLED first. Raises `UserError` if the store cannot be used.
         """
@@ -68,13 +58,13 @@ class Tracker:
         self._tags = {}
         with self.store.lock():
             mark_stale_runs(client)
-            killed = find_killed(client, experiment, label.job) if resume else None
-            if killed is None:
+            ended = find_ended(client, experiment, label.job, go_on_with) if resume else None
+            if ended is None:
                 parent = {"mlflow.parentRunId": label.parent} if label.parent else {}
-                run = client.create_run(experiment, tags=_short(tags | parent), run_name=_cut(label.name, LONGEST_NAME))
+                run = client.create_run(experiment, tags=_short(tags | parent), run_name=cut(label.name, LONGEST_NAME))
                 self.run_id = run.info.run_id
             else:
-                self._go_on(client, killed, tags)
+                self._go_on(client, ended, tags)
         self.flush()
 
     def end(self, status: str = "FINISHED", error: BaseException | None = None) -> None:
@@ -86,6 +76,16 @@ class Tracker:
         self.flush()
         self._client.set_terminated(self.run_id, status)
 
+    def finished_jobs(self) -> set[str]:
+        """Hashes of the jobs that are finished below this run, that of a sweep."""
+        client, run_id = self._open()
+        return finished_jobs(client, client.get_run(run_id).info.experiment_id, run_id)
+
+    def settle(self) -> None:
+        """Mark the runs below this one as KILLED whose processes were ended with the sweep."""
+        client, run_id = self._open()
+        settle(client, client.get_run(run_id).info.experiment_id, run_id)
+
     # --- what is recorded
 
     def params(self, config: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Tracker:
 
         client, run_id = self._open()
         known = client.get_run(run_id).data.params if self.resumed else {}
-        flat = {key: _cut(show(value), LONGEST_PARAM) for key, value in flatten(config).items() if key not in known}
+        flat = {key: cut(show(value), LONGEST_PARAM) for key, value in flatten(config).items() if key not in known}
         items = [Param(key, value) for key, value in flat.items()]
         for i in range(0, len(items), 100):
             client.log_batch(run_id, params=items[i : i + 100])
@@ -105,6 +105,12 @@ class Tracker:
         self._metrics += [(key, float(value), now, step) for key, value in values.items()]
         if self.run_id is not None and time.monotonic() - self._flushed > FLUSH_INTERVAL_S:
             self.flush()
+        for watcher in self._watchers:
+            watcher(values, step)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher(values, step)` for all metrics from now on; what it raises ends the run."""
+        self._watchers.append(watcher)
 
     def flush(self) -> None:
         """Write buffered metrics and tags now; to be called before a checkpoint that will skip their making."""
@@ -204,28 +210,6 @@ class Tracker:
             self.artifact(path, "" if parent == "." else parent)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots; lists and empty mappings stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        full = f"{prefix}{key}"
-        flat |= flatten(value, f"{full}.") if isinstance(value, Mapping) and value else {full: value}
-    return flat
-
-
-def run_name(choices: Mapping[str, str], overrides: Sequence[str], varied: Sequence[str] = ()) -> str:
-    """Name of a run: in a sweep what varied (`w_astro=0.015 seed=1`), else the model and what was set for it."""
-    typed = [override.lstrip("+").partition("=") for override in overrides]
-    if varied:
-        return " ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in typed if key in varied)
-    told = [
-        f"{key.rpartition('.')[2]}={value}"
-        for key, _, value in typed
-        if key not in TOLD_ELSEWHERE and not key.startswith(("tracking.", "paths.", "hydra", "~"))
-    ]
-    return " ".join([choices.get("experiment") or choices.get("model", "run"), *told])
-
-
 def _metric(key: str, value: float, timestamp: int, step: int) -> Metric:
     from mlflow.entities import Metric
 
@@ -233,8 +217,4 @@ def _metric(key: str, value: float, timestamp: int, step: int) -> Metric:
 
 
 def _short(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: _cut(value, LONGEST_TAG) for key, value in tags.items()}
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return {key: cut(value, LONGEST_TAG) for key, value in tags.items()}

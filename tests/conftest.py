@@ -18,6 +18,7 @@ TOY_LAB = '''
 
 import os
 import signal
+import time
 
 
 class Images:
@@ -60,6 +61,9 @@ class Runner:
                 advance(epoch + 1)
                 if self.stop == "error" and context.model.gain > 1:
                     raise RuntimeError("the toy\\nbroke")
+                if self.stop == "sleep" and context.seed > 0:
+                    tracker.flush()
+                    time.sleep(120)
                 if self.stop == "interrupt" and epoch == 1:
                     raise KeyboardInterrupt
                 if self.stop == "sigterm":

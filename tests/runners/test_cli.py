@@ -11,26 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from runners.options import find_groups
-from runners.store import open_store
-
-
-def runs_in(home: Path) -> list:
-    client = open_store(home).client()
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
-
-
-def refused(result: tuple[int, str, str]) -> str:
-    """The one line of a refusal; checks exit status, and that there is nothing else."""
-    status, out, err = result
-    assert status == 2, err
-    assert out == ""
-    assert err.startswith("lsmrun: error: ") and err.count("\n") == 1, err
-    return err
+from tests.command_line import MAIN, refused, runs_in
 
 
 def test_help_answers_in_half_a_second_and_lists_every_option(toy_conf: Path) -> None:
-    command = [sys.executable, "-c", "from runners.cli import main; raise SystemExit(main())", "--help"]
+    command = [sys.executable, "-c", MAIN, "--help"]
     times = []
     for _ in range(3):
         started = time.perf_counter()
@@ -197,7 +182,7 @@ def test_one_failing_job_does_not_stop_a_sweep_and_shows_in_the_status(toy, home
     status, _, err = toy("-m", "model.gain=2,1,0.5", "runner.stop=error")
     assert status == 1
     first, last = err.rstrip().splitlines()
-    assert first.startswith("lsmrun: error: job 0: RuntimeError: the toy broke (log: ")
+    assert first.startswith("lsmrun: error: job 0 (gain=2): RuntimeError: the toy broke (log: ")
     assert last.startswith("lsmrun: error: 1 of 3 jobs failed")
     parent, *children = runs_in(home)
     assert [c.info.status for c in children] == ["FAILED", "FINISHED", "FINISHED"]
@@ -215,13 +200,3 @@ def test_an_interrupted_sweep_closes_child_and_parent(toy, home: Path) -> None:
     status, _, _ = toy("-m", "seed=0,1", "runner.stop=interrupt")
     assert status == 130
     assert [r.info.status for r in runs_in(home)] == ["KILLED", "KILLED"]
-
-
-def test_a_sweep_runs_in_parallel_processes_too(toy, home: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    status, _, err = toy("-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    assert status == 0, err
-    parent, *children = runs_in(home)
-    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
-    assert sorted(c.info.run_name for c in children) == ["seed=0", "seed=1"]
-    assert len({c.data.tags["lsmrun.pid"] for c in (parent, *children)}) == 3

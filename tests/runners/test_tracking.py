@@ -17,11 +17,11 @@ import pytest
 
 from runners.check import UserError
 from runners.context import job_hash
+from runners.labels import RunLabel, flatten, run_name
 from runners.provenance import process_is_gone, provenance
 from runners.store import open_store
-from runners.tracking import RunLabel, Tracker, flatten, run_name
-
-MAIN = "from runners.cli import main; raise SystemExit(main())"
+from runners.tracking import Tracker
+from tests.command_line import MAIN
 
 
 def label(job: str = "a" * 16, **more) -> RunLabel:

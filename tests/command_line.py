@@ -1,0 +1,26 @@
+"""What several tests of the command line share: `lsmrun` in a process of its own, the runs of a home, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runners.store import open_store
+
+MAIN = "from runners.cli import main; raise SystemExit(main())"
+"""The program of a process that is `lsmrun`."""
+
+
+def runs_in(home: Path) -> list:
+    """All runs of a home, the oldest first."""
+    client = open_store(home).client()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    """The one line of a refusal; checks exit status, and that there is nothing else."""
+    status, out, err = result
+    assert status == 2, err
+    assert out == ""
+    assert err.startswith("lsmrun: error: ") and err.count("\n") == 1, err
+    return err
