@@ -100,7 +100,7 @@ def test_a_worker_that_dies_takes_no_other_job_with_it(home: Path, toy_conf: Pat
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.count("its process died") == 2
-    parent, *children = runs_in(home)
+    _, *children = runs_in(home)
     ends = {c.info.run_name: c.info.status for c in children}
     assert ends == {
         "stop=kill seed=0": "KILLED",
@@ -148,7 +148,7 @@ def test_submitted_jobs_tell_their_errors_through_the_sweep(toy, home: Path) -> 
     status, _, err = toy("-m", "hydra/launcher=submitit_local", "model.gain=1,2", "runner.stop=error")
     assert status == 1
     assert err.splitlines()[0].startswith("lsmrun: error: job 1 (gain=2): RuntimeError: the toy broke (log: ")
-    parent, *children = runs_in(home)
+    _, *children = runs_in(home)
     assert sorted(c.info.status for c in children) == ["FAILED", "FINISHED"]
     assert {c.data.tags["lsmrun.threads"] for c in children} == {str(max(1, usable_cores() // 2))}
 

@@ -1,0 +1,197 @@
+"""Runs as a table: one row for each setting, seeds collapsed into mean and spread; Markdown, CSV, a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runners.check import UserError
+from runners.options import suggest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow.entities import Run
+
+TOLD_FIRST = ("test", "valid", "liquid", "energy", "forces", "md")
+"""Kinds of metrics that a table shows if none is asked for."""
+OF_THE_COURSE = ("time", "epoch", "init", "fold", "cost")
+LARGEST_PLOT = 12
+"""Most lines in one plot; more are drawn but not named."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over seeds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of runs that have it."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean; nan of none."""
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation (n - 1); nan of fewer than two."""
+        return statistics.stdev(self.values) if self.n > 1 else math.nan
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "-"
+        spread = "" if math.isnan(self.deviation) else f" ± {self.deviation:.2g}"
+        return f"{self.mean:.5g}{spread}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting: the values of the keys that vary, its seeds, its metrics."""
+
+    setting: tuple[str, ...]
+    n: int
+    seeds: tuple[str, ...]
+    metrics: dict[str, Spread]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The whole table."""
+
+    keys: tuple[str, ...]
+    """Keys that vary, `seed` aside."""
+    metrics: tuple[str, ...]
+    against: str | None
+    rows: tuple[Row, ...]
+
+    def cells(self) -> list[list[str]]:
+        """Heading and rows as text."""
+        heading = [*self.keys, "n", *self.metrics]
+        return [heading, *([*r.setting, str(r.n), *(str(r.metrics[m]) for m in self.metrics)] for r in self.rows)]
+
+    def markdown(self) -> str:
+        """A Markdown table: mean ± sample standard deviation over n seeds."""
+        heading, *rows = self.cells()
+        lines = [heading, ["---"] * len(heading), *rows]
+        table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+        return f"{table}\n\nMean ± sample standard deviation over n runs that differ by their seed alone.\n"
+
+    def csv(self) -> str:
+        """The table for other programs: mean, standard deviation and number of each metric in columns of their own."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*self.keys, "n", "seeds", *(f"{m}{part}" for m in self.metrics for part in ("", ":sd", ":n"))])
+        for row in self.rows:
+            spreads = [row.metrics[m] for m in self.metrics]
+            numbers = [x for s in spreads for x in (_number(s.mean), _number(s.deviation), s.n)]
+            table.writerow([*row.setting, row.n, " ".join(row.seeds), *numbers])
+        return text.getvalue()
+
+    def figure(self) -> Figure:
+        """The first metric against the key on the axis: error bars over seeds, or bars where the key is no number."""
+        from matplotlib.figure import Figure
+
+        metric = self.metrics[0]
+        figure = Figure(figsize=(6, 4))
+        axes = figure.add_subplot()
+        axes.set_ylabel(metric)
+        place = self.keys.index(self.against) if self.against else None
+        numbers = [_as_number(row.setting[place]) for row in self.rows] if place is not None else [None]
+        if place is None or None in numbers:
+            names = ["\n".join(row.setting) or "all" for row in self.rows]
+            means = [row.metrics[metric].mean for row in self.rows]
+            axes.bar(range(len(names)), means, yerr=[_bar(row.metrics[metric]) for row in self.rows], capsize=3)
+            axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 60)
+            axes.set_xlabel(", ".join(self.keys))
+            return figure
+        lines: dict[tuple[str, ...], list[tuple[float, Spread]]] = {}
+        for row, x in zip(self.rows, numbers, strict=True):
+            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k != self.against)
+            lines.setdefault(others, []).append((x or 0.0, row.metrics[metric]))
+        for k, (others, points) in enumerate(lines.items()):
+            points = sorted(points, key=lambda point: point[0])
+            xs, spreads = zip(*points, strict=True)
+            label = " ".join(others) if k < LARGEST_PLOT else None
+            axes.errorbar(xs, [s.mean for s in spreads], [_bar(s) for s in spreads], marker="o", capsize=3, label=label)
+        positive = [x for x in numbers if x is not None and x > 0]
+        if len(positive) == len(numbers) and max(positive) >= 20 * min(positive):
+            axes.set_xscale("log")
+        axes.set_xlabel(self.against or "")
+        if any(lines):
+            axes.legend(fontsize="small")
+        return figure
+
+
+def compare(runs: Sequence[Run], metrics: Sequence[str], against: str | None) -> Comparison:
+    """The table of these runs; raises `UserError` for a metric or key that they do not have."""
+    params = [{key: _plain(value) for key, value in run.data.params.items()} for run in runs]
+    names = sorted({name for p in params for name in p})
+    varying = tuple(k for k in names if k != "seed" and len({p.get(k, "-") for p in params}) > 1)
+    known = sorted({name for run in runs for name in run.data.metrics})
+    chosen = tuple(metrics) or _usual(known)
+    for name in chosen:
+        if name not in known:
+            raise UserError(f"runner.metrics={name}: no run has this metric{suggest(name, known)}")
+    if not chosen:
+        raise UserError("the runs have no metrics to compare")
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run, p in zip(runs, params, strict=True):
+        groups.setdefault(tuple(p.get(key, "-") for key in varying), []).append(run)
+    rows = [_row(setting, members, chosen) for setting, members in groups.items()]
+    rows.sort(key=lambda row: [(_as_number(v) is None, _as_number(v) or 0.0, v) for v in row.setting])
+    if against is not None and against not in varying:
+        raise UserError(f"runner.against={against}: does not vary between these runs{suggest(against, list(varying))}")
+    return Comparison(varying, chosen, against or _axis(varying, rows), tuple(rows))
+
+
+def _row(setting: tuple[str, ...], runs: Sequence[Run], metrics: Sequence[str]) -> Row:
+    ordered = sorted(runs, key=lambda run: _as_number(run.data.params.get("seed", "")) or 0.0)
+    spreads = {m: Spread(tuple(r.data.metrics[m] for r in ordered if m in r.data.metrics)) for m in metrics}
+    return Row(setting, len(runs), tuple(r.data.params.get("seed", "-") for r in ordered), spreads)
+
+
+def _usual(known: Sequence[str]) -> tuple[str, ...]:
+    """Results first; where there are none, all that is no part of a course."""
+    kinds = [name.partition("/")[0] for name in known]
+    told = sorted(
+        (name for name, kind in zip(known, kinds, strict=True) if kind in TOLD_FIRST),
+        key=lambda name: TOLD_FIRST.index(name.partition("/")[0]),
+    )
+    return tuple(told or [name for name, kind in zip(known, kinds, strict=True) if kind not in OF_THE_COURSE])
+
+
+def _axis(keys: Sequence[str], rows: Sequence[Row]) -> str | None:
+    """The key with most values, numbers before names."""
+    values = {key: {row.setting[i] for row in rows} for i, key in enumerate(keys)}
+    numeric = [key for key in keys if all(_as_number(value) is not None for value in values[key])]
+    return max(numeric or keys, key=lambda key: len(values[key]), default=None)
+
+
+def _as_number(text: Any) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _plain(text: str) -> str:
+    """`1`, `1.0` and `1e0` are one value."""
+    value = _as_number(text)
+    return text if value is None else f"{value:.12g}"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.10g}"
+
+
+def _bar(spread: Spread) -> float:
+    return 0.0 if math.isnan(spread.deviation) else spread.deviation

@@ -1,0 +1,151 @@
+"""`runner=compare`: which runs, which keys, what statistics, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from runners.comparison import compare
+from runners.labels import RunLabel
+from runners.store import open_store
+from runners.tracking import Tracker
+from tests.command_line import refused, runs_in
+
+Settings = dict[str, object]
+
+
+def record(home: Path, params: Settings, metrics: dict[str, float], status: str = "FINISHED", **more) -> str:
+    tracker = Tracker(open_store(home))
+    job = more.pop("job", str(sorted(params.items())))
+    tracker.start(RunLabel(more.pop("experiment", "classify/toy"), "toy", job, **more), resume=False)
+    tracker.params(params)
+    tracker.metrics(metrics)
+    tracker.end(status)
+    assert tracker.run_id
+    return tracker.run_id
+
+
+@pytest.fixture
+def study(home: Path) -> list[str]:
+    """Two settings with three seeds and one, a failed run, a pruned one, one of another experiment."""
+    ids = [
+        record(home, {"model.gain": gain, "seed": seed, "data.n": 4}, {"test/accuracy": value, "time/x_s": 1.0})
+        for gain, seed, value in [(0.5, 0, 0.2), (0.5, 1, 0.4), (0.5, 2, 0.9), ("1.0", 0, 0.7)]
+    ]
+    record(home, {"model.gain": 9, "seed": 0}, {"test/accuracy": 0.1}, "FAILED")
+    record(home, {"model.gain": 8, "seed": 0}, {"test/accuracy": 0.1}, tags={"lsmrun.pruned": "at step 2"})
+    other = {"model.gain": 7, "seed": 0, "data.n": 4}
+    record(home, other, {"test/accuracy": 0.3}, experiment="classify/other", tags={"paper": "figure2"})
+    return ids
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "comparison.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_only_what_varies_is_shown_and_seeds_are_collapsed(lsmrun, study: list[str]) -> None:
+    status, out, err = lsmrun("runner=compare", "runner.experiment=classify/toy")
+    assert (status, err) == (0, "")
+    half, one = rows_of(Path("comparison"))
+    assert list(half) == ["model.gain", "n", "seeds", "test/accuracy", "test/accuracy:sd", "test/accuracy:n"]
+    assert (half["model.gain"], half["n"], half["seeds"]) == ("0.5", "3", "0 1 2")
+    assert float(half["test/accuracy"]) == pytest.approx(0.5)
+    assert float(half["test/accuracy:sd"]) == pytest.approx(statistics.stdev([0.2, 0.4, 0.9]))
+    assert (one["model.gain"], one["test/accuracy:sd"], one["test/accuracy:n"]) == ("1", "", "1")
+    markdown = Path("comparison/comparison.md").read_text().splitlines()
+    assert markdown[0] == "| model.gain | n | test/accuracy |"
+    assert markdown[2] == "| 0.5 | 3 | 0.5 ± 0.36 |" and markdown[3] == "| 1 | 1 | 0.7 |"
+    assert "0.5 ± 0.36" in out and "model.gain" in out
+    assert Path("comparison/comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_latest_run_of_a_job_counts(lsmrun, study: list[str], home: Path) -> None:
+    record(home, {"model.gain": "1.0", "seed": 0, "data.n": 4}, {"test/accuracy": 0.8})
+    assert lsmrun("runner=compare", "runner.experiment=classify/toy")[0] == 0
+    assert [(row["n"], row["test/accuracy"]) for row in rows_of(Path("comparison"))] == [("3", "0.5"), ("1", "0.8")]
+
+
+def test_runs_are_found_by_tag_by_id_and_by_sweep(lsmrun, toy, study: list[str], home: Path) -> None:
+    assert lsmrun("runner=compare", "runner.filter=\"tags.paper = 'figure2'\"", "runner.output=tagged")[0] == 0
+    assert [row["test/accuracy"] for row in rows_of(Path("tagged"))] == ["0.3"]
+    assert lsmrun("runner=compare", f"runner.runs=[{study[0]},{study[3]}]", "runner.output=ids")[0] == 0
+    assert [row["test/accuracy"] for row in rows_of(Path("ids"))] == ["0.2", "0.7"]
+    assert toy("-m", "model.gain=1,2", "runner.epochs=1,2", "tracking.experiment=swept")[0] == 0
+    sweep = next(r.info.run_id for r in runs_in(home) if "lsmrun.varied" in r.data.tags)
+    assert lsmrun("runner=compare", f"runner.runs=[{sweep}]", "runner.output=sweep")[0] == 0
+    found = [(row["model.gain"], row["runner.epochs"], row["test/accuracy"]) for row in rows_of(Path("sweep"))]
+    assert found == [("1", "1", "0.5"), ("1", "2", "0.5"), ("2", "1", "1"), ("2", "2", "1")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ([], "give runner.experiment=<name>"),
+        (["runner.experiment=x", "runner.runs=[a]"], "give runner.experiment=<name>"),
+        (["runner.experiment=classify/tyo"], "no such experiment; did you mean classify/toy?"),
+        (["runner.runs=[abc]"], "runner.runs: abc is no run of this store"),
+        (["runner.filter='tags.no_such_tag like 1'"], "runner.filter=tags.no_such_tag like 1: "),
+        (["runner.filter=\"tags.paper = 'none'\""], "runner.filter=tags.paper = 'none': no finished run"),
+        (["runner.experiment=classify/toy", "runner.metrics=[test/acuracy]"], "did you mean test/accuracy?"),
+        (["runner.experiment=classify/toy", "runner.against=model.gian"], "did you mean model.gain?"),
+        (["runner.experiment=classify/toy", "runner.output=full"], "holds other things; choose another folder"),
+    ],
+)
+def test_a_wrong_query_is_refused_in_one_line_and_nothing_is_written(
+    lsmrun, study: list[str], typed: list[str], said: str
+) -> None:
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    assert said in refused(lsmrun("runner=compare", *typed))
+    assert sorted(path.name for path in Path.cwd().rglob("*")) == ["full", "mine.txt"]
+
+
+def test_an_empty_home_is_told(lsmrun, home: Path) -> None:
+    (home / "mlflow.db").unlink()
+    assert "no runs are stored here" in refused(lsmrun("runner=compare", "runner.experiment=x"))
+
+
+def test_files_are_complete_or_not_there(lsmrun, study: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("runner=compare", "runner.experiment=classify/toy")
+    assert lsmrun(*command)[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("comparison").iterdir()}
+    monkeypatch.setattr("runners.comparison.Comparison.figure", lambda self: 1 / 0)
+    assert lsmrun(*command)[0] == 1
+    assert {path.name: path.read_bytes() for path in Path("comparison").iterdir()} == before
+    assert [path.name for path in Path.cwd().iterdir()] == ["comparison"]
+
+
+def made_up(params: Settings, value: float) -> SimpleNamespace:
+    told = {key: str(x) for key, x in params.items()}
+    return SimpleNamespace(data=SimpleNamespace(params=told, metrics={"test/accuracy": value}))
+
+
+def test_numbers_are_drawn_as_lines_with_one_for_each_other_setting() -> None:
+    runs = [
+        made_up({"model.w": w, "model": m, "seed": s}, w * s + len(m))
+        for w in (0.01, 0.1, 1)
+        for m in ("lsm", "nalsm")
+        for s in (0, 1)
+    ]
+    comparison = compare(runs, [], None)
+    assert comparison.against == "model.w"
+    (axes,) = comparison.figure().axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["model=lsm", "model=nalsm"]
+    assert axes.get_xscale() == "log" and axes.get_ylabel() == "test/accuracy"
+    bars = axes.containers[0]
+    assert list(bars[0].get_xdata()) == [0.01, 0.1, 1]
+    assert list(bars[0].get_ydata()) == pytest.approx([3.005, 3.05, 3.5])
+    low, high = bars[2][0].get_segments()[2][:, 1]
+    assert high - low == pytest.approx(2 * statistics.stdev([3, 4]))
+
+
+def test_names_are_drawn_as_bars() -> None:
+    comparison = compare([made_up({"model": m, "seed": 0}, v) for m, v in (("lsm", 0.4), ("nalsm", 0.6))], [], None)
+    (axes,) = comparison.figure().axes
+    assert [bar.get_height() for bar in axes.patches] == [0.4, 0.6]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["lsm", "nalsm"]
