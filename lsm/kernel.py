@@ -49,6 +49,7 @@ STATS = (
 
 _NO_LEARNING, _STDP, _ASTRO, _CALCIUM = 0, 1, 2, 3
 _MODES = {"none": _NO_LEARNING, "stdp": _STDP, "astro_stdp": _ASTRO, "ap_stdp": _CALCIUM}
+_BLOCK = 2048  # targets whose traces, currents and changes fit the first cache level together
 _INPUT_CHARGE = np.float32(100)  # five thresholds: one event always makes an input neuron spike
 _FLUSH = np.float32(
     1e-12
@@ -62,6 +63,8 @@ class Net(NamedTuple):
     n_exc: int
     n_in: int
     row_ptr: NDArray[np.uint64]
+    blocks: int
+    part_ptr: NDArray[np.uint64]  # like row_ptr, but with each row cut at every _BLOCK targets into `blocks` parts
     col: NDArray[np.uint16]
     col_ptr: NDArray[np.uint64]
     csc_pre: NDArray[np.uint32]
@@ -135,6 +138,7 @@ class Scratch(NamedTuple):
     flags: NDArray[np.uint8]
     liquid_spikes: NDArray[np.uint32]
     input_spikes: NDArray[np.uint32]
+    gains: NDArray[np.float32]
     v_in: NDArray[np.float32]
     free_in: NDArray[np.int32]
     waiting: NDArray[np.uint32]
@@ -151,7 +155,11 @@ class Scratch(NamedTuple):
 
 def net_of(liquid: Liquid) -> Net:
     """The kernel's view of a liquid."""
-    fields: dict[str, Any] = {name: getattr(liquid, name) for name in Net._fields}
+    blocks = -(-liquid.n // _BLOCK)
+    parts = liquid.pre * blocks + liquid.col // _BLOCK
+    part_ptr = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=(liquid.n + liquid.n_in) * blocks))])
+    fields: dict[str, Any] = {"blocks": blocks, "part_ptr": part_ptr.astype(np.uint64)}
+    fields |= {name: getattr(liquid, name) for name in Net._fields if name not in fields}
     for name, value in fields.items():
         if isinstance(value, np.ndarray):  # numba compiles anew for read-only arrays, so hand it writeable ones only
             fields[name] = np.require(value, requirements=["C", "W"])
@@ -253,6 +261,7 @@ def make_scratch(net: Net) -> Scratch:
         np.zeros((n + 7) // 8 * 8, np.uint8),
         np.zeros(n + 8, np.uint32),
         np.zeros(net.n_in, np.uint32),
+        np.zeros(net.n_in, f),
         np.zeros(net.n_in, f),
         np.zeros(net.n_in, np.int32),
         np.zeros(net.n_in, np.uint32),
@@ -360,7 +369,8 @@ def _present(
     liquid_spikes, input_spikes = s.liquid_spikes, s.input_spikes
     v_in, free_in, waiting, events = s.v_in, s.free_in, s.waiting, s.events
     active, chance, hits, list_end = s.active, s.chance, s.hits, s.list_end
-    row_ptr, col, sensed_by = net.row_ptr, net.col, net.sensed
+    row_ptr, part_ptr, col, sensed_by = net.row_ptr, net.part_ptr, net.col, net.sensed
+    blocks, n_exc, gains = np.uint64(net.blocks), np.uint32(net.n_exc), s.gains
     col_ptr, col_exc, col_liquid = net.col_ptr, net.col_exc, net.col_liquid
     zero, one = np.float32(0), np.float32(1)
     plastic = mode != 0
@@ -476,9 +486,8 @@ def _present(
                 if gated:
                     target_pos[i] = zero
                     target_neg[i] = zero
-        for a in range(n_liquid + n_input):
-            is_input = a >= n_liquid
-            j = input_spikes[a - n_liquid] + np.uint32(n) if is_input else liquid_spikes[a]
+        for a in range(n_liquid):
+            j = liquid_spikes[a]
             first, last = row_ptr[j], row_ptr[j + np.uint32(1)]
             gain = one - tail[j]
             tail[j] = one
@@ -486,12 +495,24 @@ def _present(
             if not plastic:
                 for k in range(first, last):
                     current[col[k]] += w[k] * gain
-            elif is_input:
-                _row(w, col, first, last, gain, shrink, x_neg, -c.w_max, c.w_max, current, change)
-            elif j < net.n_exc:
+            elif j < n_exc:
                 _row(w, col, first, last, gain, shrink, x_neg, zero, c.w_max, current, change)
             else:
                 _row(w, col, first, last, gain, grow, x_pos, -c.w_max, zero, current, change)
+        for a in range(n_input):
+            j = input_spikes[a] + np.uint32(n)
+            gains[a] = one - tail[j]
+            tail[j] = one
+            propagations += np.int64(row_ptr[j + np.uint32(1)] - row_ptr[j])  # type: ignore[assignment]
+        for block in range(net.blocks):  # rows of inputs are long: all of them pass one block of targets, then the next
+            for a in range(n_input):
+                part = np.uint64(input_spikes[a] + np.uint32(n)) * blocks + np.uint64(block)
+                first, last, gain = part_ptr[part], part_ptr[part + np.uint64(1)], gains[a]
+                if plastic:
+                    _row(w, col, first, last, gain, shrink, x_neg, -c.w_max, c.w_max, current, change)
+                else:
+                    for k in range(first, last):
+                        current[col[k]] += w[k] * gain
 
         # --- columns: the post-synaptic half for each target that spiked
         if plastic:
