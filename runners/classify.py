@@ -13,10 +13,12 @@ from runners.fitting import fit
 from runners.liquids import (
     Network,
     activity,
+    evenly,
     load_dataset,
     log_dataset,
     network_counts,
     raw_counts,
+    record_test,
     trained_network,
     warn_if_useless,
 )
@@ -133,20 +135,6 @@ KEY_RESULTS = (
     "baseline/chance_accuracy",
     "liquid/branching_factor",
 )
-
-
-def evenly(n: int, wanted: int) -> list[int]:
-    """`wanted` sample indices spread evenly over `n`, fewer if there are not as many."""
-    wanted = min(wanted, n)
-    return [round(n * k / wanted) for k in range(wanted)]
-
-
-def record_test(network: Network, dataset: Dataset, sample: int) -> Any:
-    """The spikes of one test sample, as they were counted."""
-    from lsm.protocol import record
-
-    p = network.parameters
-    return record(network.liquid, p, network.weights, dataset.test.inputs, network.seed, "test", sample)
 
 
 def _features(counts: NDArray[Any], labels: NDArray[np.int64]) -> Features:

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from runners.classify import evenly, record_test
 from runners.kernel_ranks import KernelRanks, NoiseSettings, check_samples, measure_ranks
-from runners.liquids import Network, load_dataset, log_dataset, trained_network, warn_if_useless
+from runners.liquids import (
+    Network,
+    evenly,
+    load_dataset,
+    log_dataset,
+    record_test,
+    trained_network,
+    warn_if_useless,
+)
 
 if TYPE_CHECKING:
     from lsm.activity import Activity

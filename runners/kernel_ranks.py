@@ -68,7 +68,7 @@ def measure_ranks(
     """
     from lsm.kernel_quality import draw_columns
     from lsm.streams import generator
-    from runners.classify import evenly
+    from runners.liquids import evenly
 
     test, run_ms, seed = dataset.test, network.parameters.run_ms, context.seed
     perturbed = noisy_set(test.inputs, noise, run_ms, generator(seed, "test noise of inputs"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lsm.encode import Dataset, Inputs, Split
     from lsm.liquid import Liquid
     from lsm.parameters import LiquidParameters
-    from lsm.protocol import InitState
+    from lsm.protocol import InitState, Recording
     from runners.context import Context
 
 SILENT_HZ = 0.5
@@ -225,3 +225,17 @@ def warn_if_useless(context: Context, network: Network, values: dict[str, float]
         )
     if silent:
         context.progress.warn(f"{silent} of {n_samples} samples evoke no spike in the liquid; their class is a guess")
+
+
+def evenly(n: int, wanted: int) -> list[int]:
+    """`wanted` sample indices spread evenly over `n`, fewer if there are not as many."""
+    wanted = min(wanted, n)
+    return [round(n * k / wanted) for k in range(wanted)]
+
+
+def record_test(network: Network, dataset: Dataset, sample: int) -> Recording:
+    """The spikes of one test sample, as they were counted."""
+    from lsm.protocol import record
+
+    p = network.parameters
+    return record(network.liquid, p, network.weights, dataset.test.inputs, network.seed, "test", sample)
