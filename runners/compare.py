@@ -43,16 +43,15 @@ class Compare:
     needs: ClassVar[tuple[str, ...]] = ()
     tracked: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        if bool(self.runs) == bool(self.experiment or self.filter):
-            raise ValueError(
-                "give runner.experiment=<name> and/or runner.filter=\"tags.x = 'y'\", or runner.runs=[<run id>,...]"
-            )
-
     def prepare(self, context: Context) -> Comparison:
         """Find the runs; raises `UserError` if there is nothing to compare or the output folder is not ours."""
         from runners.comparison import compare
 
+        if bool(self.runs) == bool(self.experiment or self.filter):
+            raise UserError(
+                "runner=compare: give runner.experiment=<name> and/or runner.filter=\"tags.x = 'y'\", "
+                "or runner.runs=[<run id>,...]"
+            )
         _check_output(Path(self.output))
         store = context.tracker.store
         if not store.is_server and not Path(store.uri.removeprefix("sqlite:///")).exists():

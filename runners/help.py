@@ -21,6 +21,8 @@ Examples
   lsmrun data=mnist seed=1                          another data set, another network
   lsmrun model=lsm model.w_start=0.8                a baseline with one value changed
   lsmrun -m model.w_astro=0.002,0.015,0.05 seed=0,1,2   a sweep of nine runs
+  lsmrun -m sweep=nalsm_w_astro                     a search for the best values (Optuna)
+  lsmrun runner=compare runner.experiment=classify/mnist   what differs between runs, over seeds
   lsmrun experiment=nalsm/mnist_1000                a published experiment
   lsmrun runner=evaluate checkpoint=<file or MLflow run id>   score a saved model
   lsmrun --config-dir my_conf readout=mine          your own choices, with your own classes

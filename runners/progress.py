@@ -10,6 +10,8 @@ from typing import Any, Protocol, TextIO
 
 PLAIN_INTERVAL_S = 5.0
 """Least time between two plain lines of one phase."""
+AT_ONCE_S = 0.1
+"""What is reported within this time after a phase began was done before: it is not counted in the rate."""
 
 
 class Advance(Protocol):
@@ -62,38 +64,57 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
         )
-        started = time.monotonic()
+        pace = _Pace()
         with RichProgress(*columns, console=self._console, refresh_per_second=5) as bars:
             task = bars.add_task(name, total=total, rate="")
 
             def advance(done: int, total: int | None = None) -> None:
-                rate = format_rate(done, time.monotonic() - started, unit)
+                rate = format_rate(pace.work(done), pace.seconds, unit)
                 bars.update(task, completed=done, total=total, rate=rate)
 
             yield advance
 
     @contextlib.contextmanager
     def _lines(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
-        started = time.monotonic()
-        last_line, last_done, known_total = started, 0, total
+        pace = _Pace()
+        last_line, work, known_total = time.monotonic(), 0, total
 
         def advance(done: int, total: int | None = None) -> None:
-            nonlocal last_line, last_done, known_total
+            nonlocal last_line, work, known_total
             now = time.monotonic()
-            last_done, known_total = done, total or known_total
+            work, known_total = pace.work(done), total or known_total
             if now - last_line < self._interval_s:
                 return
             last_line = now
-            self._write(f"{name}: {_amount(done, known_total, unit)}{_left(done, known_total, now - started)}")
+            self._write(
+                f"{name}: {_amount(done, known_total, unit)}{_left(work, known_total and known_total - done, pace.seconds)}"
+            )
 
         yield advance
-        seconds = time.monotonic() - started
-        rate = format_rate(last_done, seconds, unit)
+        seconds = pace.seconds
+        rate = format_rate(work, seconds, unit)
         self._write(f"{name}: done in {format_seconds(seconds)}" + (f" ({rate})" if rate else ""))
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+class _Pace:
+    """Time since a phase began, and the work done in it; what an earlier start had done is told right away."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._before: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def work(self, done: int) -> int:
+        if self._before is None:
+            self._before = done if self.seconds < AT_ONCE_S else 0
+        return max(0, done - self._before)
 
 
 def format_rate(done: int, seconds: float, unit: str) -> str:
@@ -116,8 +137,9 @@ def _amount(done: int, total: int | None, unit: str) -> str:
     return f"{done}/{total} {unit}".rstrip() if total else f"{done} {unit}".rstrip()
 
 
-def _left(done: int, total: int | None, seconds: float) -> str:
-    if not done or not total or seconds <= 0:
+def _left(work: int, rest: int | None, seconds: float) -> str:
+    """Rate and time left, from the work of this start alone."""
+    if not work or rest is None or seconds <= 0:
         return ""
-    left = format_seconds(seconds * (total - done) / done)
-    return f", {format_rate(done, seconds, '').replace(' /s', '/s')}, {left} left"
+    left = format_seconds(seconds * rest / work)
+    return f", {format_rate(work, seconds, '').replace(' /s', '/s')}, {left} left"

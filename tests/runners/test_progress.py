@@ -45,6 +45,19 @@ def test_a_terminal_shows_a_bar_with_rate_and_notes_above_it() -> None:
     assert "warning: the liquid [silent] is silent" in shown
 
 
+def test_what_an_earlier_start_had_done_is_not_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("runners.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Progress(stream, interval_s=1).phase("INIT", total=1000, unit="snippets") as advance:
+        advance(900)
+        now[0] = 10.0
+        advance(950)
+    line, last = stream.getvalue().splitlines()
+    assert line == "INIT: 950/1000 snippets, 5/s, 10 s left"
+    assert last == "INIT: done in 10 s (5 snippets/s)"
+
+
 def test_a_phase_that_fails_is_not_called_done() -> None:
     stream = io.StringIO()
     with pytest.raises(ValueError, match="broken"), Progress(stream).phase("INIT", total=3) as advance:
