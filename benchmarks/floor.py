@@ -17,7 +17,7 @@ from lsm import kernel
 from lsm.liquid import assemble
 
 ROW_BYTES = 10  # a weight read and written, the index of the target
-COLUMN_BYTES = 16  # a weight read and written, the indices of the sender and of the weight
+COLUMN_BYTES = 16  # a weight read and written, the numbers of the sender and of the weight
 STATIC_BYTES = 6  # a weight read, the index of the target
 
 
@@ -67,12 +67,12 @@ def _static_rows(reps: int, w: Any, col: Any, row_ptr: Any, current: Any) -> Non
 
 
 @njit(cache=True)
-def _columns(reps: int, w: Any, pre: Any, pos: Any, col_ptr: Any, x: Any, spiking: Any, tail: Any) -> Any:
+def _columns(reps: int, w: Any, senders: Any, col_ptr: Any, x: Any, spiking: Any, tail: Any) -> Any:
     low, high, rate = np.float32(-3), np.float32(3), np.float32(1e-9)
     total = np.float32(0)
     for _ in range(reps):
         for i in range(len(col_ptr) - 1):
-            total += kernel._column(w, pre, pos, col_ptr[i], col_ptr[i + 1], x, spiking, tail, rate, rate, low, high)
+            total += kernel._column(w, senders, col_ptr[i], col_ptr[i + 1], x, spiking, tail, rate, rate, low, high)
     return total
 
 
@@ -88,7 +88,7 @@ def measure_cost(n: int = 1000, senders: int = 100, repeats: int = 7) -> Cost:
     current, change, spiking = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n + senders, np.float32)
     works = (
         lambda reps: _rows(reps, w, net.col, row_ptr, x, current, change),
-        lambda reps: _columns(reps, w, net.csc_pre, net.csc_pos, net.col_ptr, x, spiking, x),
+        lambda reps: _columns(reps, w, net.senders, net.col_ptr, x, spiking, x),
         lambda reps: _static_rows(reps, w, net.col, row_ptr, current),
     )
     nanoseconds = []

@@ -67,8 +67,7 @@ class Net(NamedTuple):
     part_ptr: NDArray[np.uint64]  # like row_ptr, but with each row cut at every _BLOCK targets into `blocks` parts
     col: NDArray[np.uint16]
     col_ptr: NDArray[np.uint64]
-    csc_pre: NDArray[np.uint32]
-    csc_pos: NDArray[np.uint32]
+    senders: NDArray[np.uint64]  # of each target: sending neuron << 32 | place of the weight
     col_exc: NDArray[np.uint64]
     col_liquid: NDArray[np.uint64]
     sensed: NDArray[np.float32]
@@ -148,8 +147,7 @@ class Scratch(NamedTuple):
     hits: NDArray[np.uint8]
     events: NDArray[np.uint32]
     list_end: NDArray[np.uint64]
-    list_pre: NDArray[np.uint32]
-    list_pos: NDArray[np.uint32]
+    senders: NDArray[np.uint64]
     saved: NDArray[np.float32]
 
 
@@ -158,7 +156,8 @@ def net_of(liquid: Liquid) -> Net:
     blocks = -(-liquid.n // _BLOCK)
     parts = liquid.pre * blocks + liquid.col // _BLOCK
     part_ptr = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=(liquid.n + liquid.n_in) * blocks))])
-    fields: dict[str, Any] = {"blocks": blocks, "part_ptr": part_ptr.astype(np.uint64)}
+    senders = liquid.csc_pre.astype(np.uint64) << np.uint64(32) | liquid.csc_pos
+    fields: dict[str, Any] = {"blocks": blocks, "part_ptr": part_ptr.astype(np.uint64), "senders": senders}
     fields |= {name: getattr(liquid, name) for name in Net._fields if name not in fields}
     for name, value in fields.items():
         if isinstance(value, np.ndarray):  # numba compiles anew for read-only arrays, so hand it writeable ones only
@@ -271,14 +270,12 @@ def make_scratch(net: Net) -> Scratch:
         np.zeros(net.n_in, np.uint8),
         np.zeros(net.n_in + 1, np.uint32),
         np.zeros(n, np.uint64),
-        np.zeros(len(net.col), np.uint32),
-        np.zeros(len(net.col), np.uint32),
+        np.zeros(len(net.col), np.uint64),
         np.zeros(n, f),
     )
     for i in range(n):  # liquid senders head every list; active inputs are appended sample by sample
         for q in range(net.col_ptr[i], net.col_liquid[i]):
-            scratch.list_pre[q] = net.csc_pre[q]
-            scratch.list_pos[q] = net.csc_pos[q]
+            scratch.senders[q] = net.senders[q]
     return scratch
 
 
@@ -309,8 +306,7 @@ def _row(
 @_jit
 def _column(
     w: Any,
-    pre: Any,
-    pos: Any,
+    senders: Any,
     first: Any,
     last: Any,
     x: Any,
@@ -324,8 +320,8 @@ def _column(
     """A target spiked: change all its synapses whose sender has a trace or spikes too; returns the sum of dW c_j."""
     total = np.float32(0)
     for q in range(first, last):
-        j = pre[q]
-        k = pos[q]
+        j = senders[q] >> np.uint64(32)
+        k = senders[q] & np.uint64(0xFFFFFFFF)
         old = w[k]
         new = min(max(old + by_trace * x[j] + by_spike * spiking[j], low), high)
         total += (new - old) * tail[j]
@@ -375,8 +371,7 @@ def _present(
     zero, one = np.float32(0), np.float32(1)
     plastic = mode != 0
     gated = mode == 3
-    pre_list = s.list_pre if listed else net.csc_pre
-    pos_list = s.list_pos if listed else net.csc_pos
+    senders = s.senders if listed else net.senders
     flag_words = flags.view(np.uint64)
 
     potential[:] = zero
@@ -525,11 +520,9 @@ def _present(
                 start, exc, liquid = col_ptr[i], col_exc[i], col_liquid[i]
                 end = list_end[i] if listed else col_ptr[i + np.uint32(1)]
                 own = x[i]
-                moved = _column(w, pre_list, pos_list, start, exc, x, spiking, tail, up, down * own, zero, c.w_max)
-                moved += _column(w, pre_list, pos_list, exc, liquid, x, spiking, tail, down, up * own, -c.w_max, zero)
-                moved += _column(
-                    w, pre_list, pos_list, liquid, end, x, spiking, tail, up, down * own, -c.w_max, c.w_max
-                )
+                moved = _column(w, senders, start, exc, x, spiking, tail, up, down * own, zero, c.w_max)
+                moved += _column(w, senders, exc, liquid, x, spiking, tail, down, up * own, -c.w_max, zero)
+                moved += _column(w, senders, liquid, end, x, spiking, tail, up, down * own, -c.w_max, c.w_max)
                 change[i] += moved
                 updates += np.int64(end - start)  # type: ignore[assignment]
 
@@ -668,8 +661,7 @@ def run_block(
                 for k in range(net.row_ptr[j], net.row_ptr[j + np.uint32(1)]):
                     i = net.col[k]
                     q = s.list_end[i]
-                    s.list_pre[q] = j
-                    s.list_pos[q] = k
+                    s.senders[q] = np.uint64(j) << np.uint64(32) | k
                     s.list_end[i] = q + np.uint64(1)
         if carry:
             x = carried[b]
