@@ -116,6 +116,17 @@ class NMnistSim(SubsetOptions):
             for label, number, events in zip(split.labels, _numbers(split), self.look(split), strict=True):
                 yield f"{archive}/{label}/{number + 1:05d}.bin", to_bytes(events)
 
+    def images_of(self, root: Path, archive: str, ids: list[int]) -> Split:
+        """Images `id - 1` of `Train` or `Test`, those that N-MNIST's recordings `id` show; raises as `load`."""
+        source = dataclasses.replace(self, n_train=None, n_valid=None, n_test=None)._source().load(root, self.seed)
+        splits = [getattr(source, part) for part in ARCHIVES[archive]]
+        where = {int(n): (k, i) for k, split in enumerate(splits) for i, n in enumerate(_numbers(split))}
+        places = [where[number - 1] for number in ids]
+        pixels = np.stack([splits[k].inputs.pixels[i] for k, i in places])
+        labels = np.array([splits[k].labels[i] for k, i in places], np.int64)
+        scale = np.zeros(len(ids), np.float32)
+        return Split(Rates(pixels, scale), labels, tuple(splits[k].names[i] for k, i in places))
+
     def look(self, split: Split) -> Iterator[NDArray[Any]]:
         """Events of each image of a split of `data=<images>`, in full time resolution (see `recordings.EVENT`)."""
         from lsm.datasets.saccade import Camera, recordings
@@ -190,6 +201,7 @@ def _write(folder: Path, events: Events) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        unfinished.chmod(0o755)  # what others may read, as any file of the data folder
     except OSError:
         return
     try:

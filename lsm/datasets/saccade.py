@@ -81,14 +81,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Camera:
     """One ATIS in front of one screen; raises pydantic's `ValidationError` on a bad value."""
 
-    black_level: Annotated[float, Field(gt=0, le=1, description="luminance of full ink; blank screen = 1")] = 0.165
-    blur_px: Annotated[float, Field(gt=0, le=0.8, description="sd of the lens' blur, pixels")] = 0.49
-    theta_on: Annotated[Positive, Field(description="contrast threshold, natural log units")] = 0.232
-    theta_off: Annotated[Positive, Field(description="contrast threshold, natural log units")] = 0.207
+    black_level: Annotated[float, Field(gt=0, le=1, description="luminance of full ink; blank screen = 1")] = 0.17
+    blur_px: Annotated[float, Field(gt=0, le=0.8, description="sd of the lens' blur, pixels")] = 0.5
+    theta_on: Annotated[Positive, Field(description="contrast threshold, natural log units")] = 0.22
+    theta_off: Annotated[Positive, Field(description="contrast threshold, natural log units")] = 0.213
     mismatch: Annotated[Share, Field(description="sd of a pixel's thresholds, share")] = 0.05
-    threshold_noise: Annotated[Share, Field(description="sd of a threshold from event to event, share")] = 0.1
+    threshold_noise: Annotated[Share, Field(description="sd of a threshold from event to event, share")] = 0.11
     refractory_us: Annotated[float, Field(ge=0, description="dead time of a pixel")] = 650.0
-    photoreceptor_us: Annotated[Positive, Field(description="time constant at the blank screen")] = 600.0
+    photoreceptor_us: Annotated[Positive, Field(description="time constant at the blank screen")] = 650.0
     leak_hz: Annotated[float, Field(ge=0, description="ON events per pixel and second without any motion")] = 0.36
     noise_hz: Annotated[float, Field(ge=0, description="random events of each polarity per pixel and second")] = 0.01
     timing_sd_us: Annotated[
@@ -252,7 +252,10 @@ def _record(
         pixels[LEVEL, i] = math.log(seen[i])
         _redraw_thresholds(pixels, i, thresholds, constants.threshold_noise, stream)
         _redraw_noise(pixels, i, 0.0, constants.noise, stream)
-        pixels[MEMORY, i] = pixels[LEVEL, i] - pixels[ON, i] * _draw(pixels, i, stream)  # the leak is in any phase
+        # A pixel before the blank screen has only leaked since its last event; near ink it has seen light come and go.
+        lowest = -pixels[OFF, i] if seen[i] < 1.0 else 0.0
+        gap = lowest + (pixels[ON, i] - lowest) * _draw(pixels, i, stream)
+        pixels[MEMORY, i] = pixels[LEVEL, i] - gap
     total = 0
     for step in range(path.shape[0] - 1):
         _see(ink, path[step + 1], constants, middle, weights, light)

