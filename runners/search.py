@@ -76,7 +76,7 @@ class Search:
     @property
     def name(self) -> str:
         """Name of the parent run."""
-        return f"search {' x '.join(key.rpartition('.')[2] for key in self.space)} ({self.settings.n_trials} trials)"
+        return f"search {' x '.join(key.rpartition('.')[2] for key in self.space)}"
 
     @property
     def study(self) -> Study:

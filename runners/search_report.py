@@ -88,6 +88,7 @@ def importances(study: Study) -> dict[str, float] | None:
 def history_plot(study: Study, metric: str) -> Figure:
     """Value of each trial and the best so far; pruned trials where they were left."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 3.5))
     axes = figure.add_subplot()
@@ -101,6 +102,7 @@ def history_plot(study: Study, metric: str) -> Figure:
     axes.plot(numbers, values, "o", ms=4, label="trial")
     axes.step(numbers, best.accumulate(values), where="post", color="C1", label="best so far")
     axes.set(xlabel="trial", ylabel=metric, title=study.study_name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 

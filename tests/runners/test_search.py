@@ -40,7 +40,7 @@ def test_a_search_leaves_best_values_trials_and_pictures_in_the_parent(toy, home
     status, out, err = toy(*SEARCH, *SPACE, "hydra.sweeper.n_trials=4", "hydra.sweeper.pruner=none")
     assert (status, err) == (0, "")
     parent, *children = runs_in(home)
-    assert parent.info.status == "FINISHED" and parent.info.run_name == "search gain x n (4 trials)"
+    assert parent.info.status == "FINISHED" and parent.info.run_name == "search gain x n"
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     table = trials(home, parent.info.run_id)
     assert [row["state"] for row in table] == ["complete"] * 4
