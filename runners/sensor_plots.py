@@ -27,8 +27,9 @@ def time_course(measured: Mapping[str, Statistics]) -> Figure:
             colour, line = LINES[name]
             axis.plot(one.rate[p], color=colour, linestyle=line, label=f"{name}: {one.rate[p].sum():,.0f} events")
         axis.set(ylabel=f"{polarity} events per ms", xlim=(0, one.rate.shape[1]))
-        axis.legend(frameon=False)
-    axes[-1].set(xlabel="time (ms)", ylim=(0, None))
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0)
+    axes[-1].set(xlabel="time (ms)")
+    axes[-1].set_ylim(bottom=0)
     return figure
 
 
@@ -79,10 +80,12 @@ def intervals(measured: Mapping[str, Statistics]) -> Figure:
         for axis, row, (a, b) in zip(panels, one.intervals, PAIRS, strict=False):
             axis.plot(ms, row[:-1], color=colour, linestyle=line, label=name)
             polarity = ("OFF", "ON")
-            axis.set(xlabel=f"{polarity[a]} to {polarity[b]}: interval (ms)", ylabel="per recording", ylim=(0, None))
+            axis.set(xlabel=f"{polarity[a]} to {polarity[b]}: interval (ms)", ylabel="per recording")
         events = np.arange(1, len(one.per_pixel) - 1)
         panels[3].plot(events, one.per_pixel[1:-1], color=colour, linestyle=line, label=name)
-    panels[3].set(xlabel="events of a pixel", ylabel="pixels per recording", ylim=(0, None))
+    panels[3].set(xlabel="events of a pixel", ylabel="pixels per recording")
+    for axis in panels:
+        axis.set_ylim(bottom=0)
     panels[0].legend(frameon=False)
     return figure
 
