@@ -65,7 +65,8 @@ class NMnistSim(SubsetOptions):
         for part, split in parts.items():
             count = None if progress is None else _shifted(progress, done, total)
             events = self._events_of(split, self._folder(root, pictures, part), count)
-            digest.update(events.packed.tobytes() + events.offsets.tobytes())
+            digest.update(events.packed.data)
+            digest.update(events.offsets.data)
             splits[part] = Split(events, split.labels, tuple(f"simulated/{name}" for name in split.names))
             done += len(split)
         return Dataset(

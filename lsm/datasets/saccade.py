@@ -71,7 +71,7 @@ PATH = np.array(
 SACCADES_MS = (48.0, 155.0, 255.0)
 """Middle of each saccade."""
 N_STEPS = 620
-_ROOM = 16_384
+_ROOM, _AT_ONCE = 16_384, 256
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -338,4 +338,5 @@ def recordings(
         return look(images[k], path_of_saccades(delays), camera, int(key(seed, f"camera/{part}/{numbers[k]}")))
 
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(one, range(len(images)))
+        for first in range(0, len(images), _AT_ONCE):  # a pool would run ahead of a slow reader and fill the memory
+            yield from pool.map(one, range(first, min(first + _AT_ONCE, len(images))))
