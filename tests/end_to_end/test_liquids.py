@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import shutil
 import signal
@@ -286,7 +287,9 @@ def test_killed_in_any_phase_the_same_command_goes_on_to_the_same_numbers(
 
 def test_ctrl_c_marks_the_run_killed_and_the_next_start_goes_on(home: Path) -> None:
     command = [*LSMRUN, *TINY, "model.init_snippets=2000000", "runner.pictures=false"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell that starts the tests in the background makes its children ignore Ctrl-C; a terminal does not
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(home.glob("cache/init-*/init.npz")):
         time.sleep(0.2)
