@@ -114,7 +114,7 @@ class Launcher:
         overrides = [[*job.overrides, *told, f"hydra.sweep.subdir='{job.number}'"] for job in batch]
         jobs: contextlib.AbstractContextManager[list[Any]]
         jobs = _submitted() if self.is_queue else contextlib.nullcontext([])
-        with jobs as submitted:
+        with jobs as submitted, _children_hear_ctrl_c():
             try:
                 results = self._hydra_launcher.launch(overrides, initial_job_idx=batch[0].number)
             except KeyboardInterrupt:
@@ -243,6 +243,24 @@ def _environment(threads: int | None) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def _children_hear_ctrl_c() -> Iterator[None]:
+    """Let processes that are started inside be cancelled by SIGINT, which is how submitit ends a local job.
+
+    They would inherit that it is ignored where a script or `nohup` started us in the background. A handler, other than
+    the wish to ignore, is not inherited; ours does nothing, so that this process goes on ignoring the signal.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
