@@ -65,7 +65,11 @@ def growth(data: cases.Data, effort: speed.Effort, cost: floor.Cost) -> Iterator
             series.cpu_ms.append(float(one_thread["cpu_ms"]))
             series.operations.append(float(one_thread["operations"]))
         by_work = fitted_exponent(series.operations, series.cpu_ms)
-        fit = f"fit: CPU time ~ ({label})^{series.exponent:.2f} ~ operations^{by_work:.2f}"
+        at_end = fitted_exponent(series.values[-2:], series.cpu_ms[-2:])
+        fit = (
+            f"fit: CPU time ~ ({label})^{series.exponent:.2f} (between the last two ^{at_end:.2f})"
+            f" ~ operations^{by_work:.2f}"
+        )
         yield series, [*rows, table.row(fit, "")]
 
 
@@ -83,7 +87,7 @@ def draw(curves: list[Series], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, len(curves), figsize=(3.4 * len(curves), 3), layout="constrained", squeeze=False)
     for ax, curve in zip(axes[0], curves, strict=True):
@@ -91,6 +95,11 @@ def draw(curves: list[Series], path: Path) -> None:
         fit = np.exp(np.log(y).mean() + curve.exponent * (np.log(x) - np.log(x).mean()))
         ax.loglog(x, y, "o", label="measured")
         ax.loglog(x, fit, "-", lw=1, label=f"exponent {curve.exponent:.2f}")
+        for axis in (ax.xaxis, ax.yaxis):  # plain numbers at 1, 2 and 5 of each decade
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_locator(ticker.NullLocator())
+        ax.set_ylim(bottom=min(1.0, y.min()) / 2)
         ax.set_xlabel(curve.label)
         ax.set_ylabel("CPU ms per 250-ms sample")
         ax.legend(frameon=False)
