@@ -369,6 +369,7 @@ def _present(
     blocks, n_exc, gains = np.uint64(net.blocks), np.uint32(net.n_exc), s.gains
     col_ptr, col_exc, col_liquid = net.col_ptr, net.col_exc, net.col_liquid
     zero, one = np.float32(0), np.float32(1)
+    windows = len(counts) // n
     plastic = mode != 0
     gated = mode == 3
     senders = s.senders if listed else net.senders
@@ -445,12 +446,13 @@ def _present(
             v_in[j] += _INPUT_CHARGE
 
         sensed = 0.0
+        window = np.uint32(t * windows // steps * n)
         for a in range(n_liquid):
             i = liquid_spikes[a]
             potential[i] = zero
             free_at[i] = t + 1 + c.refractory
             spiking[i] = one
-            counts[i] += 1
+            counts[window + i] += 1
             sensed += sensed_by[i]
         for a in range(n_input):
             j = input_spikes[a] + np.uint32(n)
@@ -645,7 +647,8 @@ def run_block(
 
     `keys` numbers the samples for the random streams; `w` is private working memory that equals `w_init` on entry and on
     return. `carried` `(len(samples), n + n_in)` holds the spike traces of the batch slots when `carry` is set.
-    Writes `counts` `(len(samples), n)` and `stats` `(len(samples), len(STATS))`.
+    Writes `stats` `(len(samples), len(STATS))` and `counts` `(len(samples), windows * n)`: as many equal parts of the
+    sample as there is room for, one after another.
     """
     s = make_scratch(net)
     calcium = np.zeros(net.n, np.float32)

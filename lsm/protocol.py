@@ -162,12 +162,14 @@ def run_blocks(
     start: int = 0,
     block: int = 500,
     carried: NDArray[np.float32] | None = None,
+    windows: int = 1,
 ) -> Iterator[tuple[slice, Counts]]:
     """RUN: yield the spike counts of `inputs` block by block, from sample `start` on.
 
     `part` ("train", "valid", "test" ...) names the random streams. With `parameters.run_carries_traces` (defect B2 of the
     original) a block is one batch, and `carried` `(run_batch, n + n_in)` holds the traces of its slots, changed in place;
     only a start at the first sample, or `carried` as the block before left it, gives the original's order.
+    `windows` above 1 counts equal parts of the sample apart: `(m, windows * n)` counts, the first part first.
     """
     carry = parameters.run_carries_traces
     if carry:
@@ -197,7 +199,8 @@ def run_blocks(
         for first in range(start, len(inputs), block):
             stop = min(first + block, len(inputs))
             out = Counts(
-                np.zeros((stop - first, liquid.n), np.uint16), np.zeros((stop - first, len(kernel.STATS)), np.float64)
+                np.zeros((stop - first, windows * liquid.n), np.uint16),
+                np.zeros((stop - first, len(kernel.STATS)), np.float64),
             )
             chunks = [slice(a, min(a + _SAMPLES_AT_ONCE, stop)) for a in range(first, stop, _SAMPLES_AT_ONCE)]
             for task in [pool.submit(present, chunk, first, out) for chunk in chunks]:

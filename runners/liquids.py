@@ -140,8 +140,8 @@ def _initialise(
     return state, spent() if computed else before
 
 
-def network_counts(context: Context, network: Network, part: str, inputs: Inputs) -> CountStore:
-    """Spike counts of one part of the data in RUN, from the cache as far as it goes."""
+def network_counts(context: Context, network: Network, part: str, inputs: Inputs, windows: int = 1) -> CountStore:
+    """Spike counts of one part of the data in RUN, from the cache as far as it goes; `windows` as for `run_blocks`."""
     from lsm.kernel import STATS
     from lsm.protocol import run_blocks
 
@@ -149,11 +149,13 @@ def network_counts(context: Context, network: Network, part: str, inputs: Inputs
     run = {k: v for k, v in dataclasses.asdict(p).items() if k.startswith("run_")}
     about: dict[str, Any] = {"init": network.key, "weights": fingerprint(network.weights), "run": run, "part": part}
     about |= {"inputs": inputs_fingerprint(inputs), "seed": network.seed}
+    about |= {"windows": windows} if windows > 1 else {}
     cache = Cache(context.home, cache_key("counts", about), about)
     with cache.alone(context.progress.say):
-        store = CountStore(cache.folder, part, (len(inputs), p.n_neurons), len(STATS), context.resume)
+        shape = (len(inputs), windows * p.n_neurons)
+        store = CountStore(cache.folder, part, shape, len(STATS), context.resume)
         if p.run_carries_traces and not store.complete:  # traces between batches are not kept: begin again
-            store = CountStore(cache.folder, part, (len(inputs), p.n_neurons), len(STATS), resume=False)
+            store = CountStore(cache.folder, part, shape, len(STATS), resume=False)
         with context.phase(f"RUN {part}", total=len(inputs), unit="samples") as advance:
             advance(store.done)
             blocks = run_blocks(
@@ -165,6 +167,7 @@ def network_counts(context: Context, network: Network, part: str, inputs: Inputs
                 part,
                 threads=context.threads,
                 start=store.done,
+                windows=windows,
             )
             started = time.perf_counter()
             for block, out in blocks if not store.complete else ():

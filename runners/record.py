@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import subprocess
 import sys
 import time
@@ -114,12 +115,12 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def missing(tables: Sequence[Table], records: Mapping[str, Any]) -> Iterator[tuple[Row, int, str]]:
-    """Rows, seeds and jobs that have no record yet, in the order of the page."""
+def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
+    """Rows, seeds and jobs that have no record yet, in the order of the page; `only` is a part of "table/row"."""
     seen = set(records)
     for table in tables:
         for row in table.rows:
-            for seed in row.seeds:
+            for seed in row.seeds if only in f"{table.name}/{row.name}" else ():
                 job = job_of([*row.overrides, f"seed={seed}"])
                 if job not in seen:
                     seen.add(job)
@@ -173,14 +174,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("page", type=Path, help="the YAML file beside the Markdown page")
     parser.add_argument("--commit", action="store_true", help="commit each finished row")
     parser.add_argument("--list", action="store_true", help="only say what is missing")
-    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--only", action="append", help='rows whose "table/name" contains this; more than one in order')
+    parser.add_argument("--rekey", action="store_true", help="name the rows anew after a change that alters no result")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no new run after so many minutes")
     options = parser.parse_args(arguments)
     path, page = options.page.parent / "data" / f"{options.page.stem}.csv", options.page.with_suffix(".md")
     tables, records = read_tables(options.page), read_records(path)
+    if options.rekey:
+        records = {r["job"]: r for r in map(_rekeyed, records.values())}
+        write_records(path, records)
     started = time.monotonic()
-    for row, seed, job in missing(tables, records):
-        if options.only not in row.name or time.monotonic() - started > 60 * options.minutes:
+    wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
+    for row, seed, job in wanted:
+        if job in records or time.monotonic() - started > 60 * options.minutes:
             continue
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
         if options.list:
@@ -194,6 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
     renew_page(page, tables, records)
     return 0
+
+
+def _rekeyed(record: Mapping[str, str]) -> dict[str, str]:
+    return {**record, "job": job_of(record["command"].split()[1:])}
 
 
 if __name__ == "__main__":
