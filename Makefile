@@ -51,7 +51,7 @@ ui: setup  ## open the store in MLflow's web page (PORT=5000)
 	  --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(HOME_DIR)/mlflow.db}"
 
 results: setup  ## run the rows of docs/results that are missing; goes on where it was stopped
-	$(BIN)/python -m runners.record docs/results/nalsm.yaml
+	for page in docs/results/*.yaml; do $(BIN)/python -m runners.record $$page || exit; done
 
 clean:  ## remove .venv, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

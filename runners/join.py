@@ -54,16 +54,21 @@ class Join:
 
         dataset: Dataset = context.prepared
         log_dataset(context, dataset)
-        stores = [self._network(context, dataset, k) for k in range(self.liquids)]
+        stores, cost = [], {"cost/init_s": 0.0, "cost/run_s": 0.0}
+        for k in range(self.liquids):
+            counted, values = self._network(context, dataset, k)
+            stores.append(counted)
+            cost = {name: seconds + values[name] for name, seconds in cost.items()}
         features = {
             part: Features(self._joined(context, part, [s[part] for s in stores]), getattr(dataset, part).labels)
             for part in PARTS
         }
-        results = self._score(context, dataset, features)
+        results = self._score(context, dataset, features) | cost
         context.tracker.metrics(results)
         return {name: results[name] for name in KEY_RESULTS}
 
-    def _network(self, context: Context, dataset: Dataset, k: int) -> dict[str, CountStore]:
+    def _network(self, context: Context, dataset: Dataset, k: int) -> tuple[dict[str, CountStore], dict[str, float]]:
+        """The counts of network `k` in every part, and what it did and cost."""
         context.progress.say(f"network {k + 1} of {self.liquids}")
         network = trained_network(context, context.model, dataset, self.liquids * context.seed + k)
         stores = {p: network_counts(context, network, p, getattr(dataset, p).inputs, self.windows) for p in PARTS}
@@ -72,7 +77,7 @@ class Join:
         values["cost/init_s"] = network.init_s
         values["cost/run_s"] = sum(store.seconds for store in stores.values())
         context.tracker.metrics({f"network/{name}": value for name, value in values.items()}, step=k)
-        return stores
+        return stores, values
 
     def _joined(self, context: Context, part: str, stores: list[CountStore]) -> NDArray[Any]:
         """All counts of one part side by side, on disk."""

@@ -120,3 +120,15 @@ def test_input_counts_are_those_of_the_same_part() -> None:
     assert a.shape == (30, 64) and a.dtype == np.uint16 and not np.array_equal(a, b)
     expected = 80 * np.minimum(inputs.pixels * inputs.scale[:, None], 1).sum()
     assert abs(int(a.sum()) - expected) < 5 * np.sqrt(expected) and parameters.run_ms == 80
+
+
+def test_windows_add_up_to_the_counts_of_the_whole_sample() -> None:
+    liquid, parameters, inputs = _case(run_ms=82)  # the last window is not longer than the others by rounding alone
+    whole = spike_counts(liquid, parameters, liquid.w_start, inputs, 0, "test").counts
+    parts = np.concatenate(
+        [b.counts for _, b in run_blocks(liquid, parameters, liquid.w_start, inputs, 0, "test", windows=4)]
+    ).reshape(len(inputs), 4, liquid.n)
+    np.testing.assert_array_equal(parts.sum(axis=1), whole)
+    spikes = record(liquid, parameters, liquid.w_start, inputs, 0, "test", 5).spikes
+    window = np.arange(82) * 4 // 82
+    np.testing.assert_array_equal(parts[5], [spikes[window == k].sum(axis=0) for k in range(4)])

@@ -72,3 +72,23 @@ def test_every_row_of_our_own_page_is_a_command_that_works() -> None:
     assert len(jobs) == len(set(jobs)) >= 10
     page_text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert all(record.MARK.format(name=table.name) in page_text for table in tables)
+
+
+def test_rows_on_record_are_found_by_the_hash_of_their_command() -> None:
+    """A new configuration key renames every job: then `--rekey`, if it changes no result, or run the rows again."""
+    folder = Path(__file__).parents[2] / "docs" / "results"
+    for path in sorted(folder.glob("data/*.csv")):
+        if not (folder / f"{path.stem}.yaml").exists():
+            continue
+        records = record.read_records(path)
+        for job, found in list(records.items())[:: max(1, len(records) // 8)]:
+            assert record.job_of(found["command"].split()[1:]) == job, f"{path.name}: {found['command']}"
+
+
+def test_rows_can_be_named_anew(page: Path, home: Path) -> None:
+    path = page.parent / "data" / "toy.csv"
+    command = f"lsmrun model=lsm data=digits {TINY} seed=0"
+    record.write_records(path, {"old": {"job": "old", "command": command, "wall_s": "1", "test/accuracy": "0.5"}})
+    assert record.main([str(page), "--rekey", "--list"]) == 0
+    (job,) = record.read_records(path)
+    assert job == record.job_of(command.split()[1:])
