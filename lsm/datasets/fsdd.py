@@ -28,7 +28,7 @@ from lsm.datasets.containers import Container, open_container
 from lsm.datasets.fetch import Progress, RemoteFile, check_digest, fetch
 from lsm.datasets.kept import read_kept, write_kept
 from lsm.datasets.sounds import CHANNELS, SoundOptions, pack_sound
-from lsm.datasets.subsets import STRICT
+from lsm.datasets.subsets import PARTS, STRICT
 from lsm.encode import MAX_STEPS, Dataset, Events, Split
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Fsdd(SoundOptions):
     )
     test_speakers: Annotated[Speakers, Field(description="of split=speaker")] = ("theo", "yweweler")
     valid_speakers: Annotated[Speakers, Field(description="of split=speaker")] = ("nicolas",)
+    validate: Annotated[bool, Field(description="false = no validation part; its recordings train")] = True
     seed: Annotated[int, Field(ge=0, description="of the cochlea's noise")] = 0
     verify: Annotated[bool, Field(description="insist on the 3,000 files of version 1.0.10")] = True
     keep: Annotated[bool, Field(description="keep the events in the data folder for the next run")] = True
@@ -167,8 +168,12 @@ class Fsdd(SoundOptions):
                 "test" if s.speaker in self.test_speakers else "valid" if s.speaker in self.valid_speakers else "train"
                 for s in spoken
             ]
-        parts = {part: [k for k, p in enumerate(part_of) if p == part] for part in ("train", "valid", "test")}
+        if not self.validate:
+            part_of = ["train" if part == "valid" else part for part in part_of]
+        parts = {part: [k for k, p in enumerate(part_of) if p == part] for part in PARTS}
         for part, members in parts.items():
+            if part == "valid" and not self.validate:
+                continue
             missing = set(range(10)) - {spoken[k].digit for k in members}
             if missing:
                 raise ValueError(f"data.split={self.split}: no recording of digit {min(missing)} in the {part} part")

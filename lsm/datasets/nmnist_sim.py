@@ -26,7 +26,7 @@ from lsm.datasets.fetch import Progress
 from lsm.datasets.images import FashionMnist, IdxImages, Mnist
 from lsm.datasets.kept import read_kept, write_kept
 from lsm.datasets.recordings import POLARITIES, Sensor, pack_events, to_bytes
-from lsm.datasets.subsets import PARTS, STRICT, SubsetOptions
+from lsm.datasets.subsets import PARTS, STRICT, Pick, SubsetOptions
 from lsm.encode import MAX_STEPS, Dataset, Events, Rates, Split
 
 IMAGE, SIZE = 28, 34
@@ -52,17 +52,26 @@ class NMnistSim(SubsetOptions):
 
     kind: ClassVar[str] = "events"
 
-    def load(self, root: Path, seed: int, progress: Progress | None = None, maximum: float | None = None) -> Dataset:
+    def load(
+        self,
+        root: Path,
+        seed: int,
+        progress: Progress | None = None,
+        maximum: float | None = None,
+        pick: Pick | None = None,
+    ) -> Dataset:
         """Read the images, show them to the camera and pack what it sees; `seed` draws subsets (and splits of digits).
 
-        `maximum` has no meaning for events and is ignored. Raises as the loader of the images.
+        `pick` chooses among the images of these subsets; `maximum` has no meaning for events. Raises as their loader.
         """
         pictures = self._source().load(root, seed)
-        parts = {part: getattr(pictures, part) for part in PARTS}
+        parts: dict[str, Split] = {part: getattr(pictures, part) for part in PARTS}
+        if pick:
+            parts = {part: split.take(pick(part, split.labels)) for part, split in parts.items()}
         total, done, splits, digest = sum(map(len, parts.values())), 0, {}, hashlib.sha256()
         for part, split in parts.items():
             count = None if progress is None else _shifted(progress, done, total)
-            events = self._events_of(split, self._folder(root, pictures, part), count)
+            events = self._events_of(split, self._folder(root, pictures, part, split, bool(pick)), count)
             digest.update(events.packed.data)
             digest.update(events.offsets.data)
             splits[part] = Split(events, split.labels, tuple(f"simulated/{name}" for name in split.names))
@@ -154,13 +163,13 @@ class NMnistSim(SubsetOptions):
             write_kept(kept, made)
         return made
 
-    def _folder(self, root: Path, pictures: Dataset, part: str) -> Path | None:
-        """Where a complete part is kept, named by all that determines it; `None` for a subset."""
-        if not self.keep or getattr(self, f"n_{part}") is not None:
+    def _folder(self, root: Path, pictures: Dataset, part: str, split: Split, picked: bool) -> Path | None:
+        """Where a complete or picked part is kept, named by all that determines it; `None` for another subset."""
+        if not self.keep or not len(split) or (getattr(self, f"n_{part}") is not None and not picked):
             return None
         from lsm.datasets import saccade
 
-        about = [part, self.seed, self.n_steps, pictures.checksums, getattr(pictures, part).names]
+        about = [part, self.seed, self.n_steps, pictures.checksums, split.names]
         code = Path(saccade.__file__).read_bytes()
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() + code).hexdigest()
         return root / "nmnist-sim" / f"{self.images}-{part}-{digest[:16]}"

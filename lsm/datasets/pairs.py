@@ -6,7 +6,8 @@ partner: a query of one sense searches all samples of the other (spec of the ori
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,31 +76,40 @@ def pair_by_class(first: NDArray[np.int64], second: NDArray[np.int64], longest: 
     return np.concatenate(pairs)
 
 
-def take(split: Split, index: NDArray[np.integer]) -> Split:
-    """The samples of a split at `index`, in that order."""
-    names = tuple(split.names[k] for k in index) if split.names else ()
-    return Split(split.inputs.take(index), split.labels[index], names)
+def first_of(labels: NDArray[np.int64], counts: Mapping[int, int | None]) -> NDArray[np.int64]:
+    """Positions of the first `counts[c]` samples of each class c (`None` = all) in `labels`, ascending."""
+    chosen = [np.flatnonzero(labels == c)[:n] for c, n in counts.items()]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
-def of_classes(split: Split, classes: tuple[int, ...], at_most: int | None = None) -> Split:
-    """The samples of `classes` in the order of the split, the first `at_most` of each."""
-    keep = np.zeros(len(split), bool)
-    for c in classes:
-        keep[np.flatnonzero(split.labels == c)[:at_most]] = True
-    return take(split, np.flatnonzero(keep))
+def counts_of(split: Split, classes: Iterable[int]) -> dict[int, int]:
+    """How many samples of each of `classes` a split has."""
+    return {c: int((split.labels == c).sum()) for c in classes}
 
 
-def join(splits: list[Split]) -> Split:
-    """Several splits in a row; empty ones are left out, but for the first."""
-    filled = [s for s in splits if len(s)] or splits[:1]
+def restrict(
+    dataset: Dataset, seen: Sequence[int], unseen: Sequence[int], everywhere: bool, at_most: int | None = None
+) -> Dataset:
+    """A data set as one sense of a pair: seen classes alone in training and validation, all of them in the test part.
+
+    Samples of unseen classes in the other parts are dropped, or come into the test part (`everywhere`), since nothing was
+    trained on them. `at_most` takes the first so many test samples of each class.
+    """
+    parts = {part: getattr(dataset, part) for part in TRAINING}
+    kept = {part: s.take(first_of(s.labels, dict.fromkeys(seen))) for part, s in parts.items()}
+    test = dataset.test.take(first_of(dataset.test.labels, dict.fromkeys((*seen, *unseen), at_most)))
+    if everywhere:
+        more = [s.take(first_of(s.labels, dict.fromkeys(unseen))) for s in parts.values()]
+        test = _join([test, *more])
+        test = test.take(first_of(test.labels, dict.fromkeys(seen) | dict.fromkeys(unseen, at_most)))
+    return dataclasses.replace(dataset, **kept, test=test)
+
+
+def _join(splits: Sequence[Split]) -> Split:
+    """Several splits in a row; empty ones are left out."""
+    filled = [s for s in splits if len(s)] or list(splits[:1])
     names = tuple(name for s in filled for name in s.names)
     return Split(concatenate([s.inputs for s in filled]), np.concatenate([s.labels for s in filled]), names)
-
-
-def unseen_of(dataset: Dataset, unseen: tuple[int, ...], everywhere: bool, at_most: int | None = None) -> Split:
-    """Samples of the unseen classes: those of the test part, or `everywhere`, since none was trained on."""
-    parts = ("test", *TRAINING) if everywhere else ("test",)
-    return of_classes(join([of_classes(getattr(dataset, part), unseen) for part in parts]), unseen, at_most)
 
 
 def _check_classes(pair: PairedDataset) -> None:
@@ -113,6 +123,11 @@ def _check_classes(pair: PairedDataset) -> None:
     for c in (*pair.seen, *pair.unseen):
         if not 0 <= c < len(pair.class_names):
             raise ValueError(f"{where}: class {c}: allowed are 0 to {len(pair.class_names) - 1}")
+        names = [d.class_names[c] if c < len(d.class_names) else None for _, d in pair.senses()]
+        if names[0] != names[1]:
+            raise ValueError(
+                f"{where}: unpaired modalities: class {c} is {names[0]!r} in {first} and {names[1]!r} in {second}"
+            )
 
 
 def _check_parts(pair: PairedDataset, modality: str, dataset: Dataset) -> None:
