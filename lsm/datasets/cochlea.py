@@ -8,14 +8,14 @@ differentiated, drives a half-wave rectifier and a pulse-frequency modulator, a 
     dv/dt  = max(y_k, 0) - leak,   v >= 0;   event where v >= theta_k, then v = 0 for the refractory time
 
 e_k brings the peak of a channel to 1, then raises it by (f_k / 1 kHz)^emphasis. The filters are the analog ones, evaluated
-exactly in the frequency domain; the neuron steps at 16 kHz, and the time of an event is interpolated in its step.
+exactly in the frequency domain; the drive of the neurons is constant in steps of 1/16 ms, in which they are exact.
 
 | constant of `Cochlea` | where from |
 |---|---|
 | 64 channels, cascade, rectifier, pulse-frequency modulation | Liu et al. 2014; channel 0 is the highest |
 | `highest_hz`, `lowest_hz` | chosen by us; channel 37 is near 480 Hz, where a tone of 560 Hz ends in the real recording |
 | `refractory_ms` | shortest interval of a channel in the real recording: 0.51 ms |
-| `q`, `emphasis`, `leak`, `threshold_ms` | `fit_cochlea` of `lsm.datasets.cochlea_statistics`, rounded |
+| `q`, `emphasis`, `leak`, `threshold_ms` | `fit_cochlea` of `lsm.datasets.cochlea_statistics`, rounded; see docs/data.md |
 | `mismatch`, `threshold_noise` | chosen by us |
 | loudness | every recording is played at the same level: its loudest 100 ms have the root mean square 1 |
 
@@ -59,12 +59,10 @@ class Cochlea:
 
     highest_hz: Annotated[float, Field(gt=0, le=20_000, description="corner frequency of channel 0")] = 8000.0
     lowest_hz: Annotated[float, Field(ge=20, description="corner frequency of channel 63")] = 65.0
-    q: Annotated[float, Field(gt=0.5, le=1.2, description="quality factor of a section")] = 0.8
-    emphasis: Annotated[float, Field(ge=0, le=1, description="gain of a channel grows with its frequency to this")] = (
-        0.6
-    )
-    leak: Annotated[float, Field(ge=0, description="what a neuron loses, level")] = 0.15
-    threshold_ms: Annotated[Positive, Field(description="integral at which a neuron fires, level x ms")] = 0.25
+    q: Annotated[float, Field(gt=0.5, le=1.2, description="quality factor of a section")] = 1.0
+    emphasis: Annotated[float, Field(ge=0, le=1, description="exponent of the frequency in a channel's gain")] = 0.7
+    leak: Annotated[float, Field(ge=0, description="what a neuron loses, level")] = 0.1
+    threshold_ms: Annotated[Positive, Field(description="integral at which a neuron fires, level x ms")] = 0.16
     refractory_ms: Annotated[float, Field(ge=0, description="dead time of a neuron after an event")] = 0.5
     mismatch: Annotated[Share, Field(description="sd of the neurons' thresholds, share")] = 0.1
     threshold_noise: Annotated[Share, Field(description="sd of a threshold from event to event, share")] = 0.02
@@ -146,21 +144,23 @@ def _fire(outputs, thresholds, step_ms, leak, refractory_ms, noise, stream, time
     for k in range(outputs.shape[0]):
         v, free_at, threshold, draws = 0.0, 0.0, thresholds[k], k << 32
         for i in range(outputs.shape[1]):
-            now = i * step_ms
-            if now < free_at:
-                continue
+            end = (i + 1) * step_ms
             drive = max(np.float64(outputs[k, i]), 0.0) - leak
-            v = max(v + drive * step_ms, 0.0)
-            if v < threshold:
-                continue
-            at = now + step_ms * (1.0 - (v - threshold) / (drive * step_ms))
-            if n < room:
-                times[n], channels[n] = at, k
-            n += 1
-            v, free_at, draws = 0.0, at + refractory_ms, draws + 2
-            radius = math.sqrt(-2.0 * math.log(_uniform(stream, draws)))  # Box & Muller 1958
-            factor = 1.0 + noise * radius * math.cos(2.0 * math.pi * _uniform(stream, draws + 1))
-            threshold = thresholds[k] * max(factor, 0.1)
+            start = max(i * step_ms, free_at)
+            while start < end:
+                reached = max(v + drive * (end - start), 0.0)
+                if reached < threshold:
+                    v = reached
+                    break
+                at = end - (reached - threshold) / drive
+                if n < room:
+                    times[n], channels[n] = at, k
+                n += 1
+                v, free_at, draws = 0.0, at + refractory_ms, draws + 2
+                start = free_at
+                radius = math.sqrt(-2.0 * math.log(_uniform(stream, draws)))  # Box & Muller 1958
+                factor = 1.0 + noise * radius * math.cos(2.0 * math.pi * _uniform(stream, draws + 1))
+                threshold = thresholds[k] * max(factor, 0.1)
     return n
 
 
