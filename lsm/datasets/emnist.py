@@ -101,7 +101,7 @@ class Emnist(SubsetOptions):
 
     def spikes(self, image: NDArray[np.uint8], name: str) -> NDArray[np.uint32]:
         """Packed raster of one image `(height, width)`; its name and the seed fix the random numbers."""
-        chance = np.maximum(2 * image.ravel() / 255 - 1, 0) * self.max_spikes / self.n_steps
+        chance = np.maximum(2 * (image.ravel() / 255) - 1, 0) * self.max_spikes / self.n_steps
         if self.shared_field:
             channels = np.arange(image.size)
             field = np.random.RandomState(0).random_sample((self.n_steps, image.size))
