@@ -49,12 +49,11 @@ class MatFile:
 
     def block(self, name: str) -> int:
         """How many rows to read at once: about `BLOCK_BYTES`, in whole chunks of the file."""
-        if self._hdf5 is None:
-            return max(self.shape(name)[0], 1)
-        array = self._hdf5[name]
-        n, chunk = array.shape[-1], (array.chunks or (1,))[-1]
-        bytes_per_row = max(int(np.prod(array.shape[:-1])) * array.dtype.itemsize, 1)
-        return max(min(BLOCK_BYTES // bytes_per_row // chunk * chunk, n), chunk)
+        n, *rest = self.shape(name)
+        array = self._hdf5[name] if self._hdf5 is not None else self._read_v5(name)
+        chunk = (getattr(array, "chunks", None) or (1,))[-1]
+        bytes_per_row = max(int(np.prod(rest)) * array.dtype.itemsize, 1)
+        return int(max(min(BLOCK_BYTES // bytes_per_row // chunk * chunk, n), chunk))
 
     def _check(self, name: str) -> None:
         if name not in self.names:
