@@ -130,6 +130,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, index: NDArray[np.integer]) -> Split:
+        """The samples at `index`, in that order."""
+        names = tuple(self.names[k] for k in index) if self.names else ()
+        return Split(self.inputs.take(index), self.labels[index], names)
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -46,6 +46,8 @@ def load_dataset(context: Context) -> Dataset:
         dataset: Dataset = context.data.load(context.data_root, context.seed, progress=advance)
     if "warning" in dataset.notes:
         context.progress.warn(str(dataset.notes["warning"]))
+    if not len(dataset.valid):
+        raise UserError(f"data={dataset.name}: there is no validation part, with which a readout is chosen")
     inputs, model = dataset.train.inputs, context.model
     longest = max(model.run_ms, model.init_ms)
     if isinstance(inputs, Events) and longest > inputs.n_steps:

@@ -31,10 +31,13 @@ class ChecksumError(ValueError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of known content; `digest` is written `md5:...` or `sha256:...`, `mirrors` are full URLs."""
+    """A file to download; `digest` is written `md5:...` or `sha256:...`, `mirrors` are full URLs.
+
+    `digest=None` is for a file that its server packs anew each time: then the caller checks what is in it.
+    """
 
     name: str
-    digest: str
+    digest: str | None
     mirrors: tuple[str, ...]
 
 
@@ -68,7 +71,8 @@ def fetch(remote: RemoteFile, folder: Path, progress: Progress | None = None) ->
         with FileLock(folder / f".{remote.name}.lock"):  # two runs that need the same file: one downloads
             if not target.exists():
                 _download(remote, target, progress)
-    check_digest(target, digest_of(target, remote.digest.partition(":")[0]), remote.digest)
+    if remote.digest is not None:
+        check_digest(target, digest_of(target, remote.digest.partition(":")[0]), remote.digest)
     return target
 
 
@@ -94,7 +98,7 @@ def _download(remote: RemoteFile, target: Path, progress: Progress | None) -> No
             failures.append(f"{urlsplit(url).netloc}: {_in_short(error)}")
     raise DownloadError(
         f"{remote.name} is not in {target.parent} and could not be downloaded ({'; '.join(failures)}); "
-        f"go online, put the file there by hand ({remote.digest}), or give data.path=<folder that has it>"
+        f"go online, put the file there by hand ({remote.digest or 'any copy'}), or give data.path=<folder that has it>"
     )
 
 

@@ -186,6 +186,8 @@ def _join(samples: list[NDArray[Any]], encoding: dict[str, Any]) -> Inputs:
 
 
 def _expand(paths: Sequence[str | Path], kind: str, stack: ExitStack) -> list[tuple[Container, str]]:
+    if kind not in SUFFIXES:
+        raise ValueError(f"this model reads recordings of {kind}; only {' and '.join(SUFFIXES)} can be read from files")
     suffixes = SUFFIXES[kind]
     found: list[tuple[Container, str]] = []
     for path in (Path(p).expanduser() for p in paths):

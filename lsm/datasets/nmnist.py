@@ -1,6 +1,7 @@
 """N-MNIST: MNIST digits shown to a moving ATIS camera (Orchard et al. 2015, Front. Neurosci. 9:437).
 
-Read from the official folders, from the official archives or from a subset in the same layout. The addresses, checksums
+Read from the official folders, from the official archives or from a subset in the same layout; or from the MATLAB files of
+the random-RRAM liquid's authors (`lsm.datasets.nmnist_mat`). The addresses, checksums
 and the reader are tonic's; the download is ours, because tonic's writes under the final name, starts over when it
 breaks off and unpacks 70,000 files, which we read straight from the archive.
 """
@@ -8,45 +9,34 @@ breaks off and unpacks 70,000 files, which we read straight from the archive.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from lsm.datasets.containers import Archive, Container, open_container
+from lsm.datasets.containers import open_container
 from lsm.datasets.fetch import Progress, RemoteFile, fetch
+from lsm.datasets.nmnist_files import Recording, containers_in, list_mat, list_recordings
+from lsm.datasets.nmnist_mat import FILES, Binned, pack_binned
 from lsm.datasets.recordings import POLARITIES, Sensor, pack_recording, read_events
-from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split
+from lsm.datasets.subsets import STRICT, Pick, SubsetOptions, stratified_split
 from lsm.encode import MAX_STEPS, Dataset, Events, Split
 from lsm.streams import generator
 
 COMPLETE = {"Train": 60_000, "Test": 10_000}
 LAST_TRAIN_ID = 50_000  # ids 50,001 to 60,000 are the validation part
 PARTIAL_VALID_SHARE = 10  # of an incomplete training part, a tenth is for validation
-MEMBER = re.compile(r"(?:^|/)(train|test)/([0-9])/([0-9]+)\.bin$", re.IGNORECASE)
 
 
 class PartialDataError(ValueError):
     """Only a part of the data set is there; `override` is the setting that accepts it."""
 
     override = "data.allow_partial=true"
-
-
-@plain_dataclass(frozen=True)
-class Recording:
-    """Where one recording is: `id` counts from 1 in its part, `member` is its name inside the container."""
-
-    id: int
-    label: int
-    member: str
-    container: Container
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -57,17 +47,29 @@ class NMnist(SubsetOptions):
     path: str | None = None
     allow_partial: bool = False
     n_steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="steps of 1 ms kept of each recording")] = 300
+    format: Annotated[Literal["auto", "bin", "mat"], Field(description="auto = .bin recordings, else .mat files")] = (
+        "auto"
+    )
+    mat_bin_ms: Annotated[int, Field(ge=1, le=1000, description="ms of a bin of .mat files, stated nowhere")] = 6
 
     kind: ClassVar[str] = "events"
     folders: ClassVar[tuple[str, ...]] = ("n-mnist", "nmnist", "NMNIST")
     height: ClassVar[int] = 34
     width: ClassVar[int] = 34
 
-    def load(self, root: Path, seed: int, progress: Progress | None = None, maximum: float | None = None) -> Dataset:
+    def load(
+        self,
+        root: Path,
+        seed: int,
+        progress: Progress | None = None,
+        maximum: float | None = None,
+        pick: Pick | None = None,
+    ) -> Dataset:
         """Find, split, read, check and pack the recordings; what is missing altogether is downloaded.
 
-        `maximum` has no meaning for events and is ignored. Raises `PartialDataError` for an incomplete set that is not
-        allowed, `ValueError` for a bad recording, `FileNotFoundError` where nothing is found or can be downloaded.
+        `pick` chooses samples instead of `n_train`, `n_valid` and `n_test`; `maximum` has no meaning for events. Raises
+        `PartialDataError` for an incomplete set that is not allowed, `ValueError` for a bad recording, `FileNotFoundError`
+        where nothing is found or can be downloaded.
         """
         with ExitStack() as stack:
             found = self._find(root, stack)
@@ -75,11 +77,11 @@ class NMnist(SubsetOptions):
             for part in COMPLETE:
                 if not found[part]:
                     found[part] = self._download(part, root, stack, progress)
-            parts = self._split(found, seed)
+            parts = self._split(found, seed, pick)
             sensor = Sensor(self.height, self.width, self.n_steps)
             digest = hashlib.sha256()
             tick = _counter(sum(len(chosen) for chosen in parts.values()), progress)
-            splits = {part: _read(chosen, sensor, digest.update, tick) for part, chosen in parts.items()}
+            splits = {part: self._pack(chosen, sensor, digest.update, tick) for part, chosen in parts.items()}
         sources = sorted({r.container.path for chosen in parts.values() for r in chosen})
         return Dataset(
             name=self.name,
@@ -111,20 +113,29 @@ class NMnist(SubsetOptions):
             sensor = Sensor(self.height, self.width, self.n_steps)
             for part, recordings in found.items():
                 for r in recordings:
+                    if isinstance(r.container, Binned):
+                        raise ValueError(
+                            f"{r.container.path}: MATLAB files hold bins, not events; .bin recordings are needed"
+                        )
                     yield part, r, read_events(r.container.read(r.member), f"{r.container.path}/{r.member}", sensor)
 
     def _find(self, root: Path, stack: ExitStack) -> dict[str, list[Recording]]:
         """The recordings of each part, by id; of several containers the one that holds most of a part is taken."""
         best: dict[str, list[Recording]] = {part: [] for part in COMPLETE}
-        for place in self._places(root):
-            for container in _containers(place, stack):
-                for part, recordings in _list(container).items():
+        for place in self._places(root) if self.format != "mat" else ():
+            for container in containers_in(place, stack):
+                for part, recordings in list_recordings(container).items():
                     if len(recordings) > len(best[part]):
                         best[part] = recordings
-        if self.path is not None:
+        if self.format == "mat" or (self.format == "auto" and not any(best.values())):
+            best |= list_mat(self._places(root), Sensor(self.height, self.width, self.n_steps), stack)
+        if self.path is not None or self.format == "mat":
             for part, recordings in best.items():
                 if not recordings:
-                    raise FileNotFoundError(f"data.path={self.path}: no recordings {part}/<digit>/<id>.bin in there")
+                    where = f"data.path={self.path}" if self.path else str(root / self.folders[0])
+                    names = [] if self.format == "mat" else [f"recordings {part}/<digit>/<id>.bin"]
+                    names += [] if self.format == "bin" else [FILES[part]]
+                    raise FileNotFoundError(f"{where}: no {' and no '.join(names)} in there")
         return best
 
     def _places(self, root: Path) -> list[Path]:
@@ -151,12 +162,12 @@ class NMnist(SubsetOptions):
             "Test": RemoteFile(NMNIST.test_filename, f"md5:{NMNIST.test_md5}", (NMNIST.test_url,)),
         }[part]
         archive = fetch(remote, root / self.folders[0], progress)
-        recordings = _list(open_container(archive, stack))[part]
+        recordings = list_recordings(open_container(archive, stack))[part]
         if not _is_complete(part, recordings):
             raise ValueError(f"{archive}: {len(recordings):,} recordings instead of {COMPLETE[part]:,}")
         return recordings
 
-    def _split(self, found: dict[str, list[Recording]], seed: int) -> dict[str, list[Recording]]:
+    def _split(self, found: dict[str, list[Recording]], seed: int, pick: Pick | None) -> dict[str, list[Recording]]:
         train, test = found["Train"], found["Test"]
         if _is_complete("Train", train):
             parts = {"train": train[:LAST_TRAIN_ID], "valid": train[LAST_TRAIN_ID:], "test": test}
@@ -171,30 +182,28 @@ class NMnist(SubsetOptions):
             parts = {"train": [train[k] for k in inner], "valid": [train[k] for k in valid], "test": test}
         chosen = {}
         for part, recordings in parts.items():
-            index = self.choose(part, np.array([r.label for r in recordings], np.int64), seed)
+            labels = np.array([r.label for r in recordings], np.int64)
+            index = pick(part, labels) if pick else self.choose(part, labels, seed)
             chosen[part] = [recordings[k] for k in index]
         return chosen
 
-
-def _containers(place: Path, stack: ExitStack) -> list[Container]:
-    """A folder and the archives in it, or an archive; with the archives inside these."""
-    outer = [open_container(place, stack)]
-    if place.is_dir():
-        archives = sorted(p for p in place.iterdir() if p.suffix.lower() == ".zip")
-        outer += [open_container(p, stack) for p in archives]
-    return outer + [inner for c in outer if isinstance(c, Archive) for inner in c.nested(stack)]
-
-
-def _list(container: Container) -> dict[str, list[Recording]]:
-    """The recordings of a container by part and id; raises `ValueError` where an id occurs twice."""
-    parts: dict[str, dict[int, Recording]] = {part: {} for part in COMPLETE}
-    for member in container.files:
-        if match := MEMBER.search(member):
-            by_id, number = parts[match[1].capitalize()], int(match[3])
-            if number in by_id:
-                raise ValueError(f"{container.path}: {member} and {by_id[number].member} are the same recording")
-            by_id[number] = Recording(number, int(match[2]), member, container)
-    return {part: [by_id[k] for k in sorted(by_id)] for part, by_id in parts.items()}
+    def _pack(
+        self,
+        recordings: list[Recording],
+        sensor: Sensor,
+        digest: Callable[[bytes], None],
+        tick: Callable[[], None],
+    ) -> Split:
+        if recordings and isinstance(recordings[0].container, Binned):
+            rows = np.array([r.id - 1 for r in recordings], np.int64)
+            parts = pack_binned(recordings[0].container, rows, sensor, self.mat_bin_ms, tick)
+            for packed in parts:
+                digest(packed.tobytes())
+        else:
+            parts = [_read(r, sensor, digest, tick) for r in recordings]
+        labels = np.array([r.label for r in recordings], np.int64)
+        events = Events.from_packed(parts, sensor.n_in, sensor.n_steps)
+        return Split(events, labels, tuple(r.member for r in recordings))
 
 
 def _is_complete(part: str, recordings: list[Recording]) -> bool:
@@ -204,16 +213,14 @@ def _is_complete(part: str, recordings: list[Recording]) -> bool:
 
 
 def _read(
-    recordings: list[Recording], sensor: Sensor, digest: Callable[[bytes], None], tick: Callable[[], None]
-) -> Split:
-    parts = []
-    for r in recordings:
-        data = r.container.read(r.member)
-        digest(f"{r.member} {len(data)}\n".encode() + data)
-        parts.append(pack_recording(data, f"{r.container.path}/{r.member}", sensor))
-        tick()
-    labels = np.array([r.label for r in recordings], np.int64)
-    return Split(Events.from_packed(parts, sensor.n_in, sensor.n_steps), labels, tuple(r.member for r in recordings))
+    recording: Recording, sensor: Sensor, digest: Callable[[bytes], None], tick: Callable[[], None]
+) -> NDArray[np.uint32]:
+    container, member = recording.container, recording.member
+    assert not isinstance(container, Binned)
+    data = container.read(member)
+    digest(f"{member} {len(data)}\n".encode() + data)
+    tick()
+    return pack_recording(data, f"{container.path}/{member}", sensor)
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[], None]:

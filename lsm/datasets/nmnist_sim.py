@@ -7,13 +7,10 @@ can be written, and used again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +24,9 @@ from pydantic.dataclasses import dataclass
 from lsm.datasets.digits import Digits
 from lsm.datasets.fetch import Progress
 from lsm.datasets.images import FashionMnist, IdxImages, Mnist
+from lsm.datasets.kept import read_kept, write_kept
 from lsm.datasets.recordings import POLARITIES, Sensor, pack_events, to_bytes
-from lsm.datasets.subsets import PARTS, STRICT, SubsetOptions
+from lsm.datasets.subsets import PARTS, STRICT, Pick, SubsetOptions
 from lsm.encode import MAX_STEPS, Dataset, Events, Rates, Split
 
 IMAGE, SIZE = 28, 34
@@ -54,17 +52,26 @@ class NMnistSim(SubsetOptions):
 
     kind: ClassVar[str] = "events"
 
-    def load(self, root: Path, seed: int, progress: Progress | None = None, maximum: float | None = None) -> Dataset:
+    def load(
+        self,
+        root: Path,
+        seed: int,
+        progress: Progress | None = None,
+        maximum: float | None = None,
+        pick: Pick | None = None,
+    ) -> Dataset:
         """Read the images, show them to the camera and pack what it sees; `seed` draws subsets (and splits of digits).
 
-        `maximum` has no meaning for events and is ignored. Raises as the loader of the images.
+        `pick` chooses among the images of these subsets; `maximum` has no meaning for events. Raises as their loader.
         """
         pictures = self._source().load(root, seed)
-        parts = {part: getattr(pictures, part) for part in PARTS}
+        parts: dict[str, Split] = {part: getattr(pictures, part) for part in PARTS}
+        if pick:
+            parts = {part: split.take(pick(part, split.labels)) for part, split in parts.items()}
         total, done, splits, digest = sum(map(len, parts.values())), 0, {}, hashlib.sha256()
         for part, split in parts.items():
             count = None if progress is None else _shifted(progress, done, total)
-            events = self._events_of(split, self._folder(root, pictures, part), count)
+            events = self._events_of(split, self._folder(root, pictures, part, split, bool(pick)), count)
             digest.update(events.packed.data)
             digest.update(events.offsets.data)
             splits[part] = Split(events, split.labels, tuple(f"simulated/{name}" for name in split.names))
@@ -142,7 +149,7 @@ class NMnistSim(SubsetOptions):
         return dataclasses.replace(source, **sizes, **place)
 
     def _events_of(self, split: Split, kept: Path | None, progress: Progress | None) -> Events:
-        if kept is not None and (found := _read(kept)) is not None:
+        if kept is not None and (found := read_kept(kept)) is not None:
             if progress:
                 progress(len(split), len(split))
             return Events(found[0], found[1], Sensor(SIZE, SIZE, self.n_steps).n_in, self.n_steps)
@@ -153,16 +160,16 @@ class NMnistSim(SubsetOptions):
                 progress(len(parts), len(split))
         made = Events.from_packed(parts, sensor.n_in, self.n_steps)
         if kept is not None:
-            _write(kept, made)
+            write_kept(kept, made)
         return made
 
-    def _folder(self, root: Path, pictures: Dataset, part: str) -> Path | None:
-        """Where a complete part is kept, named by all that determines it; `None` for a subset."""
-        if not self.keep or getattr(self, f"n_{part}") is not None:
+    def _folder(self, root: Path, pictures: Dataset, part: str, split: Split, picked: bool) -> Path | None:
+        """Where a complete or picked part is kept, named by all that determines it; `None` for another subset."""
+        if not self.keep or not len(split) or (getattr(self, f"n_{part}") is not None and not picked):
             return None
         from lsm.datasets import saccade
 
-        about = [part, self.seed, self.n_steps, pictures.checksums, getattr(pictures, part).names]
+        about = [part, self.seed, self.n_steps, pictures.checksums, split.names]
         code = Path(saccade.__file__).read_bytes()
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() + code).hexdigest()
         return root / "nmnist-sim" / f"{self.images}-{part}-{digest[:16]}"
@@ -186,35 +193,3 @@ def _threads() -> int:
 
 def _shifted(progress: Progress, done: int, total: int) -> Progress:
     return lambda now, _: progress(done + now, total)
-
-
-def _read(folder: Path) -> tuple[NDArray[np.uint32], NDArray[np.int64]] | None:
-    """What was kept, or `None` where there is nothing, or something damaged."""
-    try:
-        packed, offsets = np.load(folder / "packed.npy"), np.load(folder / "offsets.npy")
-    except (OSError, ValueError, EOFError):
-        return None
-    return (packed, offsets) if offsets[-1] == len(packed) else None
-
-
-def _write(folder: Path, events: Events) -> None:
-    """Keep a part, complete or not at all; a folder that cannot be written is no error, since nothing is lost."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        unfinished.chmod(0o755)  # what others may read, as any file of the data folder
-    except OSError:
-        return
-    try:
-        with contextlib.suppress(OSError):
-            _fill(unfinished, folder, events)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _fill(unfinished: Path, folder: Path, events: Events) -> None:
-    np.save(unfinished / "packed.npy", events.packed)
-    np.save(unfinished / "offsets.npy", events.offsets)
-    if folder.exists():  # damaged, or made meanwhile by another run: the same
-        shutil.rmtree(folder)
-    unfinished.replace(folder)

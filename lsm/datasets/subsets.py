@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -14,6 +15,8 @@ from lsm.streams import generator
 STRICT = ConfigDict(extra="forbid", strict=True)
 Count = Annotated[int, Field(ge=1)]
 PARTS = ("train", "valid", "test")
+Pick = Callable[[str, NDArray[np.int64]], NDArray[np.int64]]
+"""Chooses samples of a part before they are read or made: `pick(part, labels) -> positions`."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lsm.encode import Events, brightest_share, concatenate, image_rates, pack_raster
+from lsm.encode import Events, Split, brightest_share, concatenate, image_rates, pack_raster
 
 
 def unpack(packed):
@@ -83,3 +83,11 @@ def test_joined_inputs_keep_every_sample() -> None:
     np.testing.assert_array_equal(concatenate([rates, rates]).scale, np.tile(rates.scale, 2))
     with pytest.raises(ValueError, match="cannot join"):
         concatenate([rates, events])
+
+
+def test_a_split_keeps_samples_labels_and_names_together():
+    events = Events.from_lists([np.array([k]) for k in range(4)], [np.array([1])] * 4, 2, 5)
+    taken = Split(events, np.array([5, 6, 7, 8]), tuple("abcd")).take(np.array([3, 0]))
+    assert unpack(taken.inputs.packed) == [(3, 1), (0, 1)]
+    assert taken.labels.tolist() == [8, 5] and taken.names == ("d", "a")
+    assert Split(events, np.arange(4)).take(np.array([2])).names == ()

@@ -83,6 +83,12 @@ def test_a_file_that_is_there_is_not_downloaded_again(server, tmp_path):
     assert server.log == []
 
 
+def test_a_file_that_its_server_packs_anew_is_left_to_the_caller_to_check(server, tmp_path):
+    assert fetch(remote(server.url("good"), digest=None), tmp_path).read_bytes() == CONTENT
+    (tmp_path / "file.gz").write_bytes(b"another pack")
+    assert fetch(remote(DEAD, digest=None), tmp_path).read_bytes() == b"another pack"
+
+
 def test_a_wrong_file_of_the_user_is_named_and_left_alone(server, tmp_path):
     mine = tmp_path / "file.gz"
     mine.write_bytes(b"mine")

@@ -232,6 +232,10 @@ def test_new_files_that_cannot_be_used_are_refused(tmp_path):
             encode_files([tmp_path / name], encoding)
     with pytest.raises(ValueError, match="no files given"):
         encode_files([], encoding)
+    with pytest.raises(
+        ValueError, match="this model reads recordings of ntidigits; only images and events can be read"
+    ):
+        encode_files([tmp_path / "a.bin"], {"kind": "ntidigits", "n_channels": 64, "n_steps": 900})
     with pytest.raises(ValueError, match=r"a\.bin: event 0 at x=30"):
         write_tree(tmp_path, {"a.bin": atis_bytes([(30, 1, 1, 1)])})
         encode_files([tmp_path / "a.bin"], {"kind": "events", "height": 20, "width": 20, "n_steps": 100})

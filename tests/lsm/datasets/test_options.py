@@ -10,19 +10,26 @@ import yaml
 CONF = Path(__file__).parents[3] / "conf" / "data"
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "nmnist", "nmnist_sim", "files"])
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_yaml_and_the_class_agree(name):
     text = (CONF / f"{name}.yaml").read_text()
     options = yaml.safe_load(text)
     module, _, target = options.pop("_target_").rpartition(".")
     source = getattr(importlib.import_module(module), target)
-    assert options == {f.name: _default(f) for f in dataclasses.fields(source)}
+    assert {k: _plain(v) for k, v in options.items()} == {f.name: _default(f) for f in dataclasses.fields(source)}
     assert options["name"] == name
     assert text.startswith("# ")
-    assert source.kind in ("images", "events", "images or events")
+    assert source.kind in ("images", "events", "images or events", "pairs")
     source(**(options | ({"path": "x"} if name == "files" else {})))
 
 
 def _default(field):
     default = field.default
-    return getattr(default, "default", default)
+    return _plain(getattr(default, "default", default))
+
+
+def _plain(value):
+    return tuple(value) if isinstance(value, list) else value
