@@ -1,0 +1,118 @@
+"""Conductances of a random resistive-memory array: how they are drawn, and what happens to single devices.
+
+A weight is a differential pair, W = weight_per_uS * (G+ - G-). Order of effects: draw, stuck devices, drift, quantised
+levels; what happens while an array is read (noise, IR drop, ADC) is in `lsm.rram.array`. Every effect is off by default.
+
+Conductances are multiples of `GRID_uS`, a millionth of a millionth of 1 uS: then any sum of fewer than 8,192 uS is exact
+in float64, and the current of a column depends neither on the order of summation nor on the library that sums.
+
+Sources: [S1] first author's later code, class SNN_LSM_Model of MrLinNing/RMAdaptiveMachine; [S2] measured cells of the same
+group and node, wangsc1912/ESGNN (Nat. Mach. Intell. 2023), statistics recomputed from its spreadsheets; [us] chosen by us.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from lsm.streams import generator
+
+GRID_uS = 2.0**-40
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Device:
+    """Everything about the cells and the reading of an array; raises pydantic's `ValidationError` on a bad value."""
+
+    draw: Annotated[
+        Literal["gaussian", "breakdown", "map"],
+        Field(description="gaussian pairs, breakdown (broken-down cells or nothing), or map (from files)"),
+    ] = "gaussian"
+
+    # --- gaussian: the difference of a pair, as in the authors' simulation [S1]
+    input_mean_uS: Annotated[float, Field(description="mean of G+ - G- of input weights")] = 0.00156
+    input_std_uS: Annotated[Positive, Field(description="standard deviation of G+ - G- of input weights")] = 6.61329
+    recurrent_mean_uS: Annotated[float, Field(description="as input_mean_uS, recurrent weights")] = 0.00606
+    recurrent_std_uS: Annotated[Positive, Field(description="as input_std_uS, recurrent weights")] = 6.67268
+    common_mode_uS: Annotated[
+        Positive, Field(description="mean of a single device; matters to effects on single devices and to energy")
+    ] = 20.0  # [us] 4.3 standard deviations of a single device above 0
+
+    # --- breakdown: G is 0 with probability 1 - p, else of mean m and standard deviation s [S2]
+    breakdown_probability: Annotated[Probability, Field(description="share p of broken-down cells")] = 0.855
+    breakdown_mean_uS: Annotated[Positive, Field(description="mean m of a broken-down cell")] = 12.35
+    breakdown_std_uS: Annotated[NotNegative, Field(description="standard deviation s of a broken-down cell")] = 1.86
+    breakdown_skew: Annotated[float, Field(ge=0, le=2, description="skewness of a broken-down cell")] = 0.0
+
+    # --- map: a user's own conductances
+    map_input: Annotated[str | None, Field(description="CSV or npy of input pairs, (n_in, 2 n) or (2, n_in, n)")] = None
+    map_recurrent: Annotated[str | None, Field(description="as map_input, recurrent pairs, (n, 2 n) or (2, n, n)")] = (
+        None
+    )
+    map_unit: Annotated[Literal["S", "mS", "uS", "nS"], Field(description="unit of the numbers in the files")] = "uS"
+
+    # --- single devices
+    stuck_off: Annotated[Probability, Field(description="share of devices that conduct nothing")] = 0.0
+    stuck_on: Annotated[Probability, Field(description="share of devices at g_max_uS")] = 0.0
+    g_max_uS: Annotated[Positive, Field(description="largest conductance: of stuck devices and of levels")] = 40.0
+    drift_time_s: Annotated[NotNegative, Field(description="age at which the array is read; 0 = no drift")] = 0.0
+    drift_start_s: Annotated[Positive, Field(description="age t0 at which the conductances were drawn")] = 1.0
+    drift_nu: Annotated[float, Field(description="mean exponent nu of G(t) = G0 (t/t0)^-nu")] = 0.0
+    drift_nu_std: Annotated[NotNegative, Field(description="spread of nu from device to device")] = 0.0
+    levels: Annotated[
+        int | None, Field(ge=2, le=1 << 24, description="equidistant levels from 0 to g_max_uS; null = continuous")
+    ] = None
+
+    # --- reading
+    read_noise: Annotated[NotNegative, Field(description="standard deviation eps of G (1 + eps N(0,1)), each read")] = 0.0
+    read_noise_uS: Annotated[NotNegative, Field(description="standard deviation added to each device, each read")] = 0.0
+    row_ohm: Annotated[NotNegative, Field(description="wire resistance of a row between two columns")] = 0.0
+    column_ohm: Annotated[NotNegative, Field(description="wire resistance of a column between two rows")] = 0.0
+    adc_bits: Annotated[int | None, Field(ge=1, le=24, description="resolution of a reading; null = no ADC")] = None
+    adc_full_scale_uS: Annotated[
+        float | None, Field(gt=0, description="largest reading of either sign; null = calibrated column by column")
+    ] = None
+    adc_samples: Annotated[int, Field(ge=1, description="training samples that calibrate the ADC")] = 200
+    tile_rows: Annotated[int, Field(ge=1, le=65_536, description="rows of one array")] = 512
+    tile_columns: Annotated[int, Field(ge=2, le=65_536, description="columns of one array, two for each pair")] = 512
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Device:
+        if self.stuck_off + self.stuck_on > 1:
+            raise ValueError(f"stuck_off={self.stuck_off:g} and stuck_on={self.stuck_on:g}: together above 1")
+        given = self.map_input is not None and self.map_recurrent is not None
+        if self.draw == "map" and not given:
+            raise ValueError("draw=map needs map_input and map_recurrent")
+        if self.draw != "map" and (self.map_input is not None or self.map_recurrent is not None):
+            raise ValueError(f"map_input and map_recurrent need draw=map, not draw={self.draw}")
+        return self
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether two reads of the same array can differ."""
+        return self.read_noise > 0 or self.read_noise_uS > 0
+
+    @property
+    def has_ir_drop(self) -> bool:
+        """Whether wires have a resistance."""
+        return self.row_ohm > 0 or self.column_ohm > 0
+
+
+class Pairs(NamedTuple):
+    """Conductances of differential pairs in uS, `plus` and `minus` `(rows, n)` float64, not negative, on the grid."""
+
+    plus: NDArray[np.float64]
+    minus: NDArray[np.float64]
+
+
+def on_grid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Conductances in uS rounded to multiples of `GRID_uS`."""
+    return np.rint(values / GRID_uS) * GRID_uS
