@@ -3,25 +3,21 @@
 A weight is a differential pair, W = weight_per_uS * (G+ - G-). Order of effects: draw, stuck devices, drift, quantised
 levels; what happens while an array is read (noise, IR drop, ADC) is in `lsm.rram.array`. Every effect is off by default.
 
-Conductances are multiples of `GRID_uS`, a millionth of a millionth of 1 uS: then any sum of fewer than 8,192 uS is exact
-in float64, and the current of a column depends neither on the order of summation nor on the library that sums.
-
 Sources: [S1] first author's later code, class SNN_LSM_Model of MrLinNing/RMAdaptiveMachine; [S2] measured cells of the same
 group and node, wangsc1912/ESGNN (Nat. Mach. Intell. 2023), statistics recomputed from its spreadsheets; [us] chosen by us.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from lsm.rram.conductance import Pairs, load_map, on_grid
 from lsm.streams import generator
-
-GRID_uS = 2.0**-40
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -106,13 +102,96 @@ class Device:
         return self.row_ohm > 0 or self.column_ohm > 0
 
 
-class Pairs(NamedTuple):
-    """Conductances of differential pairs in uS, `plus` and `minus` `(rows, n)` float64, not negative, on the grid."""
+def draw_pairs(device: Device, matrix: str, rows: int, n: int, seed: int, branch: str = "") -> Pairs:
+    """The pairs of one weight matrix, `matrix` "input" or "recurrent", with everything that happens to single devices.
 
-    plus: NDArray[np.float64]
-    minus: NDArray[np.float64]
+    Streams are named after branch, matrix and effect: one effect more or less changes no number of another, and a higher
+    share of stuck devices contains those of a lower one. Raises `ValueError` for a bad conductance map.
+    """
+    where = f"{branch} {matrix}"
+    pairs = _drawn(device, matrix, rows, n, generator(seed, f"devices {where}"))
+    pairs = stick(pairs, device, generator(seed, f"stuck devices {where}"))
+    pairs = drift(pairs, device, generator(seed, f"drift {where}"))
+    return quantise(pairs, device)
 
 
-def on_grid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Conductances in uS rounded to multiples of `GRID_uS`."""
-    return np.rint(values / GRID_uS) * GRID_uS
+def _drawn(device: Device, matrix: str, rows: int, n: int, rng: np.random.Generator) -> Pairs:
+    if device.draw == "breakdown":
+        return breakdown_pairs(device, rows, n, rng)
+    if device.draw == "map":
+        path = device.map_input if matrix == "input" else device.map_recurrent
+        assert path is not None, "checked by Device"
+        return load_map(path, device.map_unit, rows, n, f"device.map_{matrix}")
+    is_input = matrix == "input"
+    mean, std = (
+        (device.input_mean_uS, device.input_std_uS)
+        if is_input
+        else (device.recurrent_mean_uS, device.recurrent_std_uS)
+    )
+    return gaussian_pairs(mean, std, device.common_mode_uS, rows, n, rng)
+
+
+def gaussian_pairs(
+    mean_uS: float, std_uS: float, common_mode_uS: float, rows: int, n: int, rng: np.random.Generator
+) -> Pairs:
+    """Pairs whose difference is normal: two independent normal devices of standard deviation `std_uS / sqrt(2)`.
+
+    Difference and mean of two such devices are independent, so the difference is drawn first, as in the authors'
+    simulation, and the mean of the pair after it. A pair with a negative device is lifted as a whole, which leaves its
+    difference exactly as it was.
+    """
+    half = on_grid(rng.normal(mean_uS, std_uS, (rows, n)) / 2)
+    middle = on_grid(rng.normal(common_mode_uS, std_uS / 2, (rows, n)))
+    middle = np.maximum(middle, np.abs(half))
+    return Pairs(middle + half, middle - half)
+
+
+def breakdown_pairs(device: Device, rows: int, n: int, rng: np.random.Generator) -> Pairs:
+    """Pairs of cells that are broken down with probability p and pristine, hence without conductance, otherwise.
+
+    Variance of a difference: 2 (p (m^2 + s^2) - p^2 m^2). A skewed cell follows a shifted gamma distribution.
+    """
+
+    def cells() -> NDArray[np.float64]:
+        broken = rng.random((rows, n)) < device.breakdown_probability
+        if device.breakdown_skew > 0:
+            shape = 4 / device.breakdown_skew**2
+            standard = (rng.gamma(shape, size=(rows, n)) - shape) / np.sqrt(shape)
+        else:
+            standard = rng.standard_normal((rows, n))
+        grown = np.maximum(device.breakdown_mean_uS + device.breakdown_std_uS * standard, 0)
+        return np.where(broken, on_grid(grown), 0.0)
+
+    return Pairs(cells(), cells())
+
+
+def stick(pairs: Pairs, device: Device, rng: np.random.Generator) -> Pairs:
+    """Devices stuck at 0 with probability `stuck_off` and at `g_max_uS` with probability `stuck_on`."""
+    if device.stuck_off == 0 and device.stuck_on == 0:
+        return pairs
+    stuck = []
+    for values in pairs:
+        draw = rng.random(values.shape)
+        kept = np.where(draw < device.stuck_off, 0.0, values)
+        stuck.append(np.where(draw >= 1 - device.stuck_on, on_grid(np.array(device.g_max_uS)), kept))
+    return Pairs(*stuck)
+
+
+def drift(pairs: Pairs, device: Device, rng: np.random.Generator) -> Pairs:
+    """Devices at age `drift_time_s`: G0 (t / t0)^-nu, nu normal from device to device, so the factor is lognormal."""
+    if device.drift_time_s == 0 or (device.drift_nu == 0 and device.drift_nu_std == 0):
+        return pairs
+    elapsed = np.log(device.drift_time_s / device.drift_start_s)
+    aged = []
+    for values in pairs:
+        nu = rng.normal(device.drift_nu, device.drift_nu_std, values.shape)
+        aged.append(on_grid(values * np.exp(-nu * elapsed)))
+    return Pairs(*aged)
+
+
+def quantise(pairs: Pairs, device: Device) -> Pairs:
+    """Conductances rounded to `levels` equidistant ones from 0 to `g_max_uS`; larger ones become the largest."""
+    if device.levels is None:
+        return pairs
+    step = device.g_max_uS / (device.levels - 1)
+    return Pairs(*(on_grid(np.minimum(np.rint(values / step), device.levels - 1) * step) for values in pairs))

@@ -39,9 +39,7 @@ class RramParameters:
         Literal["bins", "normalised"] | None,
         Field(description="bins of bin_ms, or each recording squeezed into T steps; null = as published"),
     ] = None
-    polarity: Annotated[
-        Literal["0", "1", "both"], Field(description="events of a camera that are seen")
-    ] = "0"
+    polarity: Annotated[Literal[0, 1, "both"], Field(description="events of a camera that are seen")] = 0
     crop: Annotated[
         int | None, Field(ge=0, description="central pixels of a camera, square; 0 = all; null = 16 of 34x34, else all")
     ] = None
