@@ -26,20 +26,27 @@ Arrays = dict[str, NDArray[Any]]
 SAVE_INTERVAL_S = 5.0
 
 
-def cache_key(kind: str, *parts: Any) -> str:
+ASTRO_CODE = ("encode", "kernel", "liquid", "parameters", "protocol", "streams")
+RRAM_CODE = (
+    "encode", "streams", "rram/array", "rram/conductance", "rram/device", "rram/encoder", "rram/kernel", "rram/view"
+)  # fmt: skip
+"""Files of `lsm` whose change may change a spike, for each kind of liquid."""
+
+
+def cache_key(kind: str, *parts: Any, code: tuple[str, ...] = ASTRO_CODE) -> str:
     """`kind-` and 16 hex digits of all `parts`, which are plain values, and of the code that computes the liquid."""
-    text = json.dumps([source_digest(), *parts], sort_keys=True, default=str)
+    text = json.dumps([source_digest(code), *parts], sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 @cache
-def source_digest() -> str:
-    """Digest of the files whose change may change a spike: a cache made by other code is not used."""
+def source_digest(code: tuple[str, ...]) -> str:
+    """Digest of these files of `lsm`: a cache made by other code is not used."""
     import lsm
 
     folder = Path(lsm.__file__).parent
     digest = hashlib.sha256()
-    for name in ("encode", "kernel", "liquid", "parameters", "protocol", "streams"):
+    for name in code:
         digest.update((folder / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.check import UserError
-from runners.liquids import Network, activity, network_counts
+from runners.network import Network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Inputs
@@ -72,23 +72,23 @@ def measure_ranks(
 
     test, run_ms, seed = dataset.test, network.parameters.run_ms, context.seed
     perturbed = noisy_set(test.inputs, noise, run_ms, generator(seed, "test noise of inputs"))
-    clean = network_counts(context, network, "test", test.inputs)
-    noisy = network_counts(context, network, "test-noisy", perturbed)
+    clean = network.counts(context, "test", test.inputs)
+    noisy = network.counts(context, "test-noisy", perturbed)
     rng = generator(seed, "kernel draws")
     columns = [draw_columns(test.labels, per_class, rng) for _ in range(draws)]
     singles = []
     for k, sample in enumerate(evenly(len(test), copied_inputs)):
         same = noisy_copies(test.inputs, sample, len(columns[0]), noise, run_ms, generator(seed, f"copies of {sample}"))
-        singles.append(network_counts(context, network, f"test-copies-{k}", same))
+        singles.append(network.counts(context, f"test-copies-{k}", same))
     with context.phase("ranks", total=2 * draws + len(singles), unit="matrices") as advance:
         matrices = [(clean.counts, at) for at in columns] + [(noisy.counts, at) for at in columns]
         matrices += [(store.counts, np.arange(len(store.counts))) for store in singles]
         spectra = _spectra(matrices, context.threads, advance)
     found = dict(zip(KINDS, (spectra[:draws], spectra[draws : 2 * draws], spectra[2 * draws :]), strict=True))
     results = {"kernel/columns": float(len(columns[0])), **_means(found)}
-    results["liquid/rate_noisy_hz"] = activity(network, noisy)["liquid/rate_hz"]
+    results["liquid/rate_noisy_hz"] = network.activity(noisy)["liquid/rate_hz"]
     return KernelRanks(
-        results=results | activity(network, clean),
+        results=results | network.activity(clean),
         spectra={kind: several[0].values for kind, several in found.items()},
         ranks={kind: [s.rank for s in several] for kind, several in found.items()},
     )

@@ -9,6 +9,7 @@ group and node, wangsc1912/ESGNN (Nat. Mach. Intell. 2023), statistics recompute
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,6 +23,12 @@ from lsm.streams import generator
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+
+EFFECTS = (
+    "stuck_off", "stuck_on", "drift_time_s", "levels", "read_noise", "read_noise_uS", "row_ohm", "column_ohm", "adc_bits",
+)  # fmt: skip
+"""Settings that switch an effect on; at their defaults all are off."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -90,6 +97,17 @@ class Device:
         if self.draw != "map" and (self.map_input is not None or self.map_recurrent is not None):
             raise ValueError(f"map_input and map_recurrent need draw=map, not draw={self.draw}")
         return self
+
+    @property
+    def without_effects(self) -> Device:
+        """The same draw with every effect off: what noise, faults and readings are compared with."""
+        off = {name: Device.__dataclass_fields__[name].default for name in EFFECTS}
+        return dataclasses.replace(self, **off)
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether anything but the draw is on."""
+        return self != self.without_effects
 
     @property
     def is_noisy(self) -> bool:

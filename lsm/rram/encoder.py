@@ -213,9 +213,13 @@ def encode_blocks(
     part: str = "",
     start: int = 0,
     block: int = 1024,
+    windows: int = 1,
     reader: Reader | None = None,
 ) -> Iterator[tuple[slice, Encoded]]:
-    """As `encode`, block by block from sample `start` on: what a resumable cache needs."""
+    """As `encode`, block by block from sample `start` on: what a resumable cache needs.
+
+    `windows` above 1 counts equal parts of the sample apart: `(m, windows * n)` counts, the first part first.
+    """
     _check_fit(encoder, steps)
     noise = key(seed, f"read noise {encoder.branch} {part}")
     if reader is None:
@@ -226,10 +230,21 @@ def encode_blocks(
             edges = [*range(first, stop, SAMPLES_AT_ONCE), stop]
             spans = list(zip(edges[:-1], edges[1:], strict=True))
             if reader is None:
-                done = list(pool.map(lambda span: _present(encoder, steps, *span, noise), spans))
+                done = list(pool.map(lambda span: _present(encoder, steps, *span, noise, windows), spans))
             else:  # a foreign simulator need not be safe for threads
-                done = [_present_through(reader, encoder, steps, *span) for span in spans]
+                done = [_present_through(reader, encoder, steps, *span, windows) for span in spans]
             yield slice(first, stop), Encoded(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
+
+
+def feature_correlation(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
+    """Pearson correlation over samples and neurons of two counts `(n, n_neurons)`, each neuron less its mean.
+
+    Without the means a liquid would seem robust only because its neurons differ in rate; 1 where both are constant.
+    """
+    a, b = (np.asarray(counts, np.float64) for counts in (first, second))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norm = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / norm) if norm > 0 else float(np.array_equal(first, second))
 
 
 def record(encoder: Encoder, steps: Events, sample: int, *, seed: int = 0, part: str = "") -> NDArray[np.uint8]:
@@ -237,7 +252,7 @@ def record(encoder: Encoder, steps: Events, sample: int, *, seed: int = 0, part:
     _check_fit(encoder, steps)
     spikes = np.zeros((1, encoder.n_steps, encoder.n_neurons), np.uint8)
     noise = key(seed, f"read noise {encoder.branch} {part}")
-    _present(encoder, steps, sample, sample + 1, noise, spikes=spikes)
+    _present(encoder, steps, sample, sample + 1, noise, 1, spikes)
     return spikes[0]
 
 
@@ -254,10 +269,11 @@ def _present(
     first: int,
     stop: int,
     noise: np.uint64,
-    *,
+    windows: int = 1,
     spikes: NDArray[np.uint8] | None = None,
 ) -> Encoded:
-    out = Encoded(np.zeros((stop - first, encoder.n_neurons), np.uint16), np.zeros((stop - first, len(STATS))))
+    m, n = stop - first, encoder.n_neurons
+    out = Encoded(np.zeros((m, windows * n), np.uint16), np.zeros((m, len(STATS))))
     kernel.present(
         encoder.tables, encoder.constants, encoder.reads_exactly, steps.packed, steps.offsets, first, noise, out.counts,
         out.stats, np.zeros((0, 0, 0), np.uint8) if spikes is None else spikes,
@@ -265,11 +281,11 @@ def _present(
     return out
 
 
-def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int, stop: int) -> Encoded:
+def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int, stop: int, windows: int) -> Encoded:
     """The same equations with readings by another simulator, all samples of a span at once."""
     c, m = encoder.constants, stop - first
     x = dense(steps, first, stop, c.n_steps)
-    out = Encoded(np.zeros((m, c.n), np.uint16), np.zeros((m, len(STATS))))
+    out = Encoded(np.zeros((m, windows * c.n), np.uint16), np.zeros((m, len(STATS))))
     v, s = np.zeros((m, c.n)), np.zeros((m, c.n), bool)
     row_total = encoder.tables.row_total
     for step in range(c.n_steps):
@@ -280,7 +296,8 @@ def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int
         v = c.decay * v + c.gain * y
         s = v > c.threshold
         v[s] = 0
-        out.counts[...] += s
+        base = step * windows // c.n_steps * c.n
+        out.counts[:, base : base + c.n] += s
         rows = driven.sum(axis=1)
         for column, values in enumerate((x[:, step].sum(axis=1), s.sum(axis=1), rows, rows * c.n, driven @ row_total)):
             out.stats[:, column] += values

@@ -14,47 +14,19 @@ measured (driven rows, conductance read, spikes) comes from the encoder's statis
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass
 
+from lsm.rram.constants import EnergyConstants
 from lsm.rram.cost import MACRO_CELLS, Branch
 from lsm.rram.encoder import STATS, Encoder
 
-NotNegative = Annotated[float, Field(ge=0)]
 BYTES_PER_COUNT = 2
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
-class EnergyConstants:
-    """What single operations cost; `sources` says where each number is from. Raises `ValidationError` on a bad value."""
-
-    v_read_V: NotNegative
-    t_read_ns: NotNegative
-    e_adc_pJ: Annotated[NotNegative, Field(description="one conversion")]
-    e_row_pJ: Annotated[NotNegative, Field(description="driving one row once")]
-    e_lif_pJ: Annotated[NotNegative, Field(description="one step of one neuron")]
-    e_dig_pJ: Annotated[NotNegative, Field(description="one operation of the projection in the hybrid system")]
-    e_mem_pJ: Annotated[NotNegative, Field(description="moving one byte from the array's side to the digital part")]
-    e_gpu_pJ: Annotated[NotNegative, Field(description="one operation of a GPU")]
-    e_add_pJ: Annotated[NotNegative, Field(description="one addition of event-driven digital hardware")]
-    e_mac_pJ: Annotated[NotNegative, Field(description="one multiply-accumulate of digital hardware")]
-    sources: Annotated[Mapping[str, str], Field(description="where each constant is from")]
-
-    @model_validator(mode="after")
-    def _all_have_sources(self) -> EnergyConstants:
-        names = [f.name for f in dataclasses.fields(self) if f.name != "sources"]
-        without = [name for name in names if not self.sources.get(name, "").strip()]
-        if without:
-            raise ValueError(f"sources.{without[0]}: every constant needs a source")
-        return self
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Work:
     """What one sample asks of the hardware, as means over samples; counts of one liquid and its projection."""
 

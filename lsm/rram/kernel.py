@@ -193,10 +193,11 @@ def present(
 ) -> None:  # fmt: skip
     """Present samples `first .. first + len(counts)` together and count their spikes.
 
-    `counts (m, n)` and `stats (m, len(STATS))` are filled; `exact` says that no effect of reading is on. `spikes (m, T, n)`
-    is filled unless it is empty.
+    `counts (m, windows * n)`, equal parts of the sample one after the other, and `stats (m, len(STATS))` are filled; `exact`
+    says that no effect of reading is on. `spikes (m, T, n)` is filled unless it is empty.
     """
     m, n = len(counts), constants.n
+    windows = counts.shape[1] // n
     n_stripes, n_rows, width = tables.difference.shape
     v = np.zeros((m, n_stripes, width))
     driven, n_driven = np.empty((m, n_rows), np.int64), np.zeros(m, np.int64)
@@ -226,7 +227,8 @@ def present(
                 n_fired[b] = _fire(v[b, stripe], constants, reading, stripe * width, fired[b], n_fired[b])
         for b in range(m):
             stats[b, 1] += n_fired[b]
+            base = step * windows // constants.n_steps * n
             for f in range(n_fired[b]):
-                counts[b, fired[b, f]] += 1
+                counts[b, base + fired[b, f]] += 1
                 if len(spikes):
                     spikes[b, step, fired[b, f]] = 1

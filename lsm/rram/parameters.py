@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from lsm.rram.constants import EnergyConstants
 from lsm.rram.device import Device
 from lsm.rram.settings import Task, family_of, published
 
@@ -46,6 +47,7 @@ class RramParameters:
     max_spikes: Annotated[float, Field(gt=0, description="images: spikes of a white pixel if T were its steps")] = 20.0
 
     device: Device = field(default_factory=Device)
+    energy: Annotated[EnergyConstants | None, Field(description="null = no energy is computed")] = None
 
     @property
     def is_complete(self) -> bool:

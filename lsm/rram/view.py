@@ -41,8 +41,7 @@ def steps_for(
         return rate_coded(inputs, parameters.steps, parameters.max_spikes, key(seed, f"rate code {part}"))
     family = family_of(encoding)
     channels = channel_map(encoding, parameters, inputs.n_in)
-    time = parameters.time or ("normalised" if family == "ntidigits" else "bins")
-    if time == "normalised":
+    if is_squeezed(encoding, parameters):
         width = squeezed_width(inputs, parameters.steps)
     else:
         own = float(encoding.get("step_ms", 1)) if family == "handwriting" else 1.0
@@ -71,6 +70,28 @@ def channel_map(encoding: dict[str, Any], parameters: RramParameters, n_in: int)
     chosen = slice(None) if parameters.polarity == "both" else parameters.polarity
     seen[chosen, top : top + rows, left : left + columns] = True
     return np.where(seen.ravel(), np.cumsum(seen.ravel()) - 1, -1)
+
+
+def is_squeezed(encoding: dict[str, Any], parameters: RramParameters) -> bool:
+    """Whether each recording is stretched over all steps, so that a step has no fixed length."""
+    return (parameters.time or ("normalised" if family_of(encoding) == "ntidigits" else "bins")) == "normalised"
+
+
+def step_ms(encoding: dict[str, Any], parameters: RramParameters) -> float | None:
+    """Length of a step in ms; None where it has none: squeezed recordings and rate-coded images."""
+    family = family_of(encoding)
+    if family in ("images", "emnist") or is_squeezed(encoding, parameters):
+        return None
+    if family == "handwriting":
+        return parameters.bin_ms or float(encoding.get("step_ms", 1))
+    return parameters.bin_ms or BIN_MS
+
+
+def channel_counts(steps: Events) -> NDArray[np.uint16]:
+    """Events of each channel, `(n_samples, n_in)`."""
+    sample = np.repeat(np.arange(len(steps)), np.diff(steps.offsets))
+    flat = np.bincount(sample * steps.n_in + (steps.packed & 0xFFFF), minlength=len(steps) * steps.n_in)
+    return flat.reshape(len(steps), steps.n_in).astype(np.uint16)
 
 
 def squeezed_width(events: Events, steps: int) -> NDArray[np.float64]:
