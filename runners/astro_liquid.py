@@ -29,6 +29,7 @@ SILENT_HZ = 0.5
 SATURATED_SHARE = 0.6  # of the rate that the refractory time allows
 STEADY_MS = (25, 225)
 """Onset and end of a sample are left out, as for the published branching factor."""
+BIN_MS = 10
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class AstroNetwork:
     @property
     def clock(self) -> Clock:
         """Steps of 1 ms."""
-        return Clock(self.parameters.run_ms, 1.0, STEADY_MS)
+        return Clock(self.parameters.run_ms, 1.0, STEADY_MS, BIN_MS, self.parameters.run_ms)
 
     def counts(self, context: Context, part: str, inputs: Inputs, windows: int = 1) -> CountStore:
         """Spike counts of one part of the data in RUN, from the cache as far as it goes; `windows` as for `run_blocks`."""
@@ -88,9 +89,7 @@ class AstroNetwork:
         shape = (len(inputs), windows * p.n_neurons)
         key = cache_key("counts", about)
         # Traces that pass between batches are not kept: then a cut-off RUN begins again.
-        return stored_counts(
-            context, key, about, part, shape, len(STATS), blocks, in_one_go=p.run_carries_traces
-        )
+        return stored_counts(context, key, about, part, shape, len(STATS), blocks, in_one_go=p.run_carries_traces)
 
     def present(self, inputs: Inputs, part: str, threads: int, progress: Callable[[int], object]) -> NDArray[np.uint16]:
         """Spike counts without any cache."""
@@ -153,9 +152,11 @@ class AstroNetwork:
 
         p = self.parameters
         sensed = p.learning == "astro_stdp" and p.run_plastic
-        level = {"astrocyte": recording.astrocyte, "eta": recording.eta} if sensed else {}
+        astrocyte, eta = (recording.astrocyte, recording.eta) if sensed else (None, None)
         figures = {
-            "raster": plots.spike_raster(recording.spikes, recording.inputs, self.liquid.n_exc, title=title, **level)
+            "raster": plots.spike_raster(
+                recording.spikes, recording.inputs, self.liquid.n_exc, astrocyte, eta, title=title
+            )
         }
         part = self.liquid.classes()
         weights = [{name: w[where] for name, where in part.items()} for w in (self.liquid.w_start, self.weights)]

@@ -26,28 +26,27 @@ Arrays = dict[str, NDArray[Any]]
 SAVE_INTERVAL_S = 5.0
 
 
-ASTRO_CODE = ("encode", "kernel", "liquid", "parameters", "protocol", "streams")
-RRAM_CODE = (
-    "encode", "streams", "rram/array", "rram/conductance", "rram/device", "rram/encoder", "rram/kernel", "rram/view"
-)  # fmt: skip
-"""Files of `lsm` whose change may change a spike, for each kind of liquid."""
-
-
-def cache_key(kind: str, *parts: Any, code: tuple[str, ...] = ASTRO_CODE) -> str:
+def cache_key(kind: str, *parts: Any) -> str:
     """`kind-` and 16 hex digits of all `parts`, which are plain values, and of the code that computes the liquid."""
-    text = json.dumps([source_digest(code), *parts], sort_keys=True, default=str)
+    text = json.dumps([source_digest(), *parts], sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def source_digest() -> str:
+    """Digest of the files whose change may change a spike: a cache made by other code is not used."""
+    return code_digest("encode", "kernel", "liquid", "parameters", "protocol", "streams")
+
+
 @cache
-def source_digest(code: tuple[str, ...]) -> str:
-    """Digest of these files of `lsm`: a cache made by other code is not used."""
+def code_digest(*names: str) -> str:
+    """Digest of files of the package `lsm`; `rram/*` are all of a folder."""
     import lsm
 
     folder = Path(lsm.__file__).parent
     digest = hashlib.sha256()
-    for name in code:
-        digest.update((folder / f"{name}.py").read_bytes())
+    for name in names:
+        for path in sorted(folder.glob(f"{name}.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.check import UserError
-from runners.checkpoint import CountStore, fingerprint
+from runners.checkpoint import fingerprint
 from runners.network import Network
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def trained_network(context: Context, parameters: Any, dataset: Dataset, seed: i
     return network
 
 
-def restored_network(
-    parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]
-) -> Network:
+def restored_network(parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]) -> Network:
     """A network from the arrays of a saved model; `encoding` is that of the data set it was made for."""
     network: Network = kind_of(parameters).restored(parameters, arrays, seed, encoding)
     return network

@@ -33,11 +33,22 @@ class Block(Protocol):
 
 
 class Clock(NamedTuple):
-    """Time in a sample: `steps` of `step_ms` (None where a step has no fixed length), and those that are steady."""
+    """Time in a sample.
+
+    `steps` of `step_ms` (None where a step has no fixed length), of which the `steady` ones are without onset and end;
+    `bin_steps` together are one bin of the synchrony measures; `presented` 1-ms bins of a recording, None for all.
+    """
 
     steps: int
     step_ms: float | None
     steady: tuple[int, int]
+    bin_steps: int
+    presented: int | None
+
+    @property
+    def unit(self) -> str:
+        """What a step is called."""
+        return "ms" if self.step_ms == 1 else "step"
 
     @property
     def seconds(self) -> float | None:

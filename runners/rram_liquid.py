@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.checkpoint import RRAM_CODE, CountStore, cache_key, fingerprint
+from runners.checkpoint import CountStore, cache_key, code_digest, fingerprint
 from runners.network import Clock, inputs_fingerprint, stored_counts, stored_raw_counts
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SILENT_RATE, SATURATED_RATE = 1e-4, 0.6
 """Spikes per neuron and step below and above which the liquid tells little."""
 ONSET_SHARE = 0.1  # of the steps, left out of the branching factor
+BINS = 25  # of a sample, for the synchrony measures
 COST_EPOCHS = 100
 """Epochs of the published projections, for the training-cost ratio with cached features."""
 
@@ -38,6 +39,7 @@ class RramNetwork:
     encoding: dict[str, Any]
     n_in: int
     init_s: float = 0.0
+    _latest: list[tuple[Any, str, Any]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def parameters(self) -> RramParameters:
@@ -70,13 +72,19 @@ class RramNetwork:
         from lsm.rram.view import step_ms
 
         steps = self.encoder.n_steps
-        return Clock(steps, step_ms(self.encoding, self.parameters), (round(ONSET_SHARE * steps), steps))
+        length = step_ms(self.encoding, self.parameters)
+        return Clock(steps, length, (round(ONSET_SHARE * steps), steps), max(1, steps // BINS), None)
 
     def steps(self, inputs: Inputs, part: str) -> Events:
-        """What the liquid sees of these samples."""
+        """What the liquid sees of these samples; the latest answer is kept, since samples are recorded one by one."""
         from lsm.rram.view import steps_for
 
-        return steps_for(self.encoding, self.parameters, inputs, seed=self.seed, part=part)
+        for kept, its_part, seen in self._latest:
+            if kept is inputs and its_part == part:
+                return seen
+        steps = steps_for(self.encoding, self.parameters, inputs, seed=self.seed, part=part)
+        self._latest[:] = [(inputs, part, steps)]
+        return steps
 
     def counts(self, context: Context, part: str, inputs: Inputs, windows: int = 1) -> CountStore:
         """Spike counts of one part of the data, from the cache as far as it goes; `windows` counts equal parts apart."""
@@ -232,7 +240,7 @@ def raw_counts(
 
     steps = steps_for(dataset.encoding, parameters.for_data(dataset.encoding), inputs, seed=seed, part=part)
     about = {"inputs": inputs_fingerprint(steps), "n_in": steps.n_in}
-    key = cache_key("raw", about, code=RRAM_CODE)
+    key = cache_key("raw", about)
     return stored_raw_counts(context, key, about, part, (len(steps), steps.n_in), lambda: channel_counts(steps))
 
 
@@ -245,6 +253,7 @@ def encoded_counts(
     crossbar, settings = encoder.crossbar, dataclasses.asdict(encoder.parameters)
     scale = np.zeros(0) if crossbar.full_scale_uS is None else crossbar.full_scale_uS
     about: dict[str, Any] = {
+        "code": code_digest("rram/*"),
         "array": fingerprint(*crossbar.pairs, scale),
         "parameters": {name: value for name, value in settings.items() if name != "energy"},
         "steps": inputs_fingerprint(steps),
@@ -258,5 +267,5 @@ def encoded_counts(
             encoder, steps, threads=context.threads, seed=encoder.seed, part=part, start=start, windows=windows
         )
 
-    shape, key = (len(steps), windows * encoder.n_neurons), cache_key("rram", about, code=RRAM_CODE)
+    shape, key = (len(steps), windows * encoder.n_neurons), cache_key("rram", about)
     return stored_counts(context, key, about, part, shape, len(STATS), blocks, phase=phase)

@@ -94,9 +94,7 @@ class Crossbar:
             tiles = digitise(tiles, self.full_scale_uS[:, None], self.device.adc_bits)
         return tiles.sum(axis=0)
 
-    def read_tiles(
-        self, driven: NDArray[np.bool_], rng: np.random.Generator | None = None
-    ) -> NDArray[np.float64]:
+    def read_tiles(self, driven: NDArray[np.bool_], rng: np.random.Generator | None = None) -> NDArray[np.float64]:
         """Analog readings `(n_row_tiles, m, n)` in uS, as they reach the ADC."""
         device, pairs, tiles = self.device, self.as_read, []
         for first, last in zip(self.row_starts[:-1], self.row_starts[1:], strict=True):
@@ -142,7 +140,8 @@ def _noise(
 ) -> NDArray[np.float64]:
     """Noise of one reading, cell by cell."""
     cells = [
-        part * device.read_noise * rng.standard_normal(part.shape) + device.read_noise_uS * rng.standard_normal(part.shape)
+        part * device.read_noise * rng.standard_normal(part.shape)
+        + device.read_noise_uS * rng.standard_normal(part.shape)
         for part in (plus, minus)
     ]
     difference: NDArray[np.float64] = x @ (cells[0] - cells[1])

@@ -10,7 +10,7 @@ For branches of n_in inputs, N neurons and T steps, each with a projection (or l
 | `bwd_macs_srnn` | sum T (n_in N + 2 N^2) + 2 P: backward through a trained recurrent encoder, no gradient to the input |
 | `bwd_macs_lsm` | P: backward through the projection alone |
 | `bwd_ratio` | bwd_macs_srnn / P |
-| `published_kind_ratio` | (E + P) / (3 P): the one that comes within 3 % of the published 152.83 and 393.07, whose exact count is not public |
+| `published_kind_ratio` | (E + P) / (3 P): within 3 % of the published 152.83 and 393.07, whose exact count is not public |
 | `epoch_ratio` | 3 (E + P) / (E + 3 P): an epoch of both, the liquid run anew in each |
 | `cached_ratio` | 3 (E + P) e / (E + 3 P e): e epochs, the liquid run once and its features kept |
 | `parameter_ratio` | trained parameters of both |

@@ -75,7 +75,9 @@ class Device:
     ] = None
 
     # --- reading
-    read_noise: Annotated[NotNegative, Field(description="standard deviation eps of G (1 + eps N(0,1)), each read")] = 0.0
+    read_noise: Annotated[NotNegative, Field(description="standard deviation eps of G (1 + eps N(0,1)), each read")] = (
+        0.0
+    )
     read_noise_uS: Annotated[NotNegative, Field(description="standard deviation added to each device, each read")] = 0.0
     row_ohm: Annotated[NotNegative, Field(description="wire resistance of a row between two columns")] = 0.0
     column_ohm: Annotated[NotNegative, Field(description="wire resistance of a column between two rows")] = 0.0
@@ -142,9 +144,7 @@ def _drawn(device: Device, matrix: str, rows: int, n: int, rng: np.random.Genera
         return load_map(path, device.map_unit, rows, n, f"device.map_{matrix}")
     is_input = matrix == "input"
     mean, std = (
-        (device.input_mean_uS, device.input_std_uS)
-        if is_input
-        else (device.recurrent_mean_uS, device.recurrent_std_uS)
+        (device.input_mean_uS, device.input_std_uS) if is_input else (device.recurrent_mean_uS, device.recurrent_std_uS)
     )
     return gaussian_pairs(mean, std, device.common_mode_uS, rows, n, rng)
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from lsm.encode import Events
 from lsm.rram import kernel
-from lsm.rram.array import S_PER_uS, Crossbar, Reader
+from lsm.rram.array import Crossbar, Reader, S_PER_uS
 from lsm.rram.conductance import Pairs
 from lsm.rram.device import draw_pairs
 from lsm.rram.kernel import STATS
@@ -230,7 +230,7 @@ def encode_blocks(
             edges = [*range(first, stop, SAMPLES_AT_ONCE), stop]
             spans = list(zip(edges[:-1], edges[1:], strict=True))
             if reader is None:
-                done = list(pool.map(lambda span: _present(encoder, steps, *span, noise, windows), spans))
+                done = list(pool.map(lambda span: _present(encoder, steps, span[0], span[1], noise, windows), spans))
             else:  # a foreign simulator need not be safe for threads
                 done = [_present_through(reader, encoder, steps, *span, windows) for span in spans]
             yield slice(first, stop), Encoded(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
@@ -292,7 +292,9 @@ def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int
         driven = np.concatenate([x[:, step], s], axis=1)
         y = np.asarray(reader.read(driven), np.float64)
         if y.shape != v.shape or not np.isfinite(y).all():
-            raise ValueError(f"{type(reader).__name__}.read returned {y.shape} or no finite numbers, expected {v.shape}")
+            raise ValueError(
+                f"{type(reader).__name__}.read returned {y.shape} or no finite numbers, expected {v.shape}"
+            )
         v = c.decay * v + c.gain * y
         s = v > c.threshold
         v[s] = 0

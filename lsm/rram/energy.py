@@ -1,6 +1,6 @@
 """Energy of one sample on the hybrid system (resistive array, digital rest) and in digital hardware, from measured spikes.
 
-    E_array      = V_read^2 t_read * (sum over driven rows of all G+ + G- on them)          only rows with a spike draw current
+    E_array      = V_read^2 t_read * (sum over driven rows of all G+ + G- on them)      only rows with a spike draw current
     E_adc        = conversions e_adc            one for each neuron, row tile and step
     E_row        = driven rows * e_row          E_neuron = T N e_lif
     E_projection = 2 P e_dig                    E_io = bytes e_mem          (counts, 2 bytes each, go to the digital part)

@@ -62,6 +62,4 @@ class RramParameters:
         row = published(family_of(encoding), task)._asdict()
         if self.steps is not None:
             row["window"] = self.steps
-        return dataclasses.replace(
-            self, **{name: row[name] for name in OPEN if getattr(self, name) is None}
-        )
+        return dataclasses.replace(self, **{name: row[name] for name in OPEN if getattr(self, name) is None})

@@ -134,13 +134,11 @@ def _rebin(
     raster = np.zeros((steps, n_in), np.bool_)
     at = 0
     for sample in range(len(offsets) - 1):
-        reached = -1
         for k in range(offsets[sample], offsets[sample + 1]):
-            channel, step = channels[packed[k] & 0xFFFF], np.int64(np.float64(packed[k] >> 16) / width[sample])
+            channel, step = channels[packed[k] & 0xFFFF], int(np.float64(packed[k] >> 16) / width[sample])
             if channel >= 0 and step < steps:
                 raster[step, channel] = True
-                reached = max(reached, step)
-        for step in range(reached + 1):
+        for step in range(steps):
             for channel in range(n_in):
                 if raster[step, channel]:
                     out[at] = np.uint32(step << 16 | channel)
