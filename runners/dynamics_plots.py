@@ -63,7 +63,7 @@ OUTLINE: dict[str, Any] = {"histtype": "step", "linewidth": 1.8}
 
 
 def population(liquid: NDArray[Any], inputs: NDArray[Any], unit: str = "ms") -> Figure:
-    """Spikes per step (one `unit`) over the sample, `(samples, T)`: mean and standard deviation over samples, and one sample."""
+    """Spikes per step (one `unit`) of `(samples, T)`: mean and standard deviation over samples, and one sample."""
     figure = new_figure(8, 3.6)
     axis = figure.subplots()
     for name, values, colour, line in (("liquid", liquid, BLUE, "-"), ("input", inputs, GREY, "-.")):

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -228,7 +229,7 @@ def encode_blocks(
         for first in range(start, len(steps), block):
             stop = min(first + block, len(steps))
             edges = [*range(first, stop, SAMPLES_AT_ONCE), stop]
-            spans = list(zip(edges[:-1], edges[1:], strict=True))
+            spans = list(pairwise(edges))
             if reader is None:
                 done = list(pool.map(lambda span: _present(encoder, steps, span[0], span[1], noise, windows), spans))
             else:  # a foreign simulator need not be safe for threads
