@@ -27,6 +27,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 EFFECTS = (
     "stuck_off", "stuck_on", "drift_time_s", "levels", "read_noise", "read_noise_uS", "row_ohm", "column_ohm", "adc_bits",
+    "simulator",
 )  # fmt: skip
 """Settings that switch an effect on; at their defaults all are off."""
 
@@ -86,6 +87,9 @@ class Device:
         float | None, Field(gt=0, description="largest reading of either sign; null = calibrated column by column")
     ] = None
     adc_samples: Annotated[int, Field(ge=1, description="training samples that calibrate the ADC")] = 200
+    simulator: Annotated[
+        str | None, Field(description="class that reads the array instead, as package.Class; see lsm.rram.array")
+    ] = None
     tile_rows: Annotated[int, Field(ge=1, le=65_536, description="rows of one array")] = 512
     tile_columns: Annotated[int, Field(ge=2, le=65_536, description="columns of one array, two for each pair")] = 512
 
