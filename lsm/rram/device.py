@@ -69,8 +69,8 @@ class Device:
     g_max_uS: Annotated[Positive, Field(description="largest conductance: of stuck devices and of levels")] = 40.0
     drift_time_s: Annotated[NotNegative, Field(description="age at which the array is read; 0 = no drift")] = 0.0
     drift_start_s: Annotated[Positive, Field(description="age t0 at which the conductances were drawn")] = 1.0
-    drift_nu: Annotated[float, Field(description="mean exponent nu of G(t) = G0 (t/t0)^-nu")] = 0.0
-    drift_nu_std: Annotated[NotNegative, Field(description="spread of nu from device to device")] = 0.0
+    drift_nu: Annotated[float, Field(description="mean exponent nu of G(t) = G0 (t/t0)^-nu")] = 0.05
+    drift_nu_std: Annotated[NotNegative, Field(description="spread of nu from device to device")] = 0.02
     levels: Annotated[
         int | None, Field(ge=2, le=1 << 24, description="equidistant levels from 0 to g_max_uS; null = continuous")
     ] = None

@@ -134,7 +134,10 @@ def test_the_kernel_reads_what_the_definition_says(device: dict) -> None:
 
 def test_each_tile_has_wires_of_its_own() -> None:
     """Cut into four arrays, the drop is that of four small arrays, hence smaller."""
-    whole, cut = _encoder(row_ohm=5.0, column_ohm=5.0), _encoder(row_ohm=5.0, column_ohm=5.0, tile_rows=31, tile_columns=24)
+    whole, cut = (
+        _encoder(row_ohm=5.0, column_ohm=5.0),
+        _encoder(row_ohm=5.0, column_ohm=5.0, tile_rows=31, tile_columns=24),
+    )
     assert (whole.crossbar.n_tiles, cut.crossbar.n_tiles) == (1, 4)
     driven = np.ones((1, N_IN + N), bool)
     ideal, far, near = (e.crossbar.read(driven)[0] for e in (_encoder(), whole, cut))
@@ -242,7 +245,9 @@ def test_a_foreign_simulator_reads_the_programmed_pairs() -> None:
     np.testing.assert_allclose(encoder.reader.read(driven), 0.9 * _encoder().crossbar.read(driven))
 
 
-@pytest.mark.parametrize(("path", "told"), [("nowhere.Tile", "No module"), ("os.path", "os.path"), ("os.nothing", "nothing")])
+@pytest.mark.parametrize(
+    ("path", "told"), [("nowhere.Tile", "No module"), ("os.path", "os.path"), ("os.nothing", "nothing")]
+)
 def test_a_simulator_that_is_none_is_told(path: str, told: str) -> None:
     crossbar = dataclasses.replace(_encoder().crossbar, device=Device(simulator=path))
     with pytest.raises(ValueError, match=told):

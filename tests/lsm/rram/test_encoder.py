@@ -14,7 +14,16 @@ from lsm.rram import encoder as encoders
 from lsm.rram.conductance import Pairs
 from lsm.rram.device import Device
 from lsm.rram.encoder import (
-    STATS, Encoder, build_encoder, calibrated, dense, encode, encode_blocks, feature_correlation, record, stripe_width,
+    STATS,
+    Encoder,
+    build_encoder,
+    calibrated,
+    dense,
+    encode,
+    encode_blocks,
+    feature_correlation,
+    record,
+    stripe_width,
 )  # fmt: skip
 from lsm.rram.parameters import RramParameters
 from lsm.rram.settings import published
