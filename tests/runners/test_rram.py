@@ -113,7 +113,7 @@ def test_the_other_runners_take_this_liquid_too(lsmrun: Run, home: Path) -> None
     status, _, err = lsmrun(*TINY, *fast, "runner=cross_validate", "runner.folds=3")
     assert status == 0, err
     sizes = ("runner.samples=3", "runner.draws=2", "runner.samples_per_class=3", "runner.copied_inputs=1")
-    status, out, err = lsmrun(*TINY, "runner=dynamics", *sizes)
+    status, _out, err = lsmrun(*TINY, "runner=dynamics", *sizes)
     assert status == 0, err
     joined, folds, dynamics = (run.data.metrics for run in runs_in(home))
     assert joined["readout/features"] == 480 and joined["test/accuracy"] > 0.3
@@ -184,7 +184,7 @@ def test_a_model_without_a_device_says_so(lsmrun: Run) -> None:
 
 def _section(name: str, path: str) -> dict[str, Any]:
     values = yaml.safe_load((ROOT / "conf" / path).read_text())
-    return values[name] if name in values else values
+    return values.get(name, values)
 
 
 def test_defaults_in_conf_are_those_of_the_classes() -> None:

@@ -168,7 +168,7 @@ def test_multiplicative_noise_has_the_spread_of_all_its_devices() -> None:
 
 
 def test_additive_noise_grows_with_the_number_of_devices() -> None:
-    noise, encoder, driven = _noise({"read_noise_uS": 0.3})
+    noise, _, driven = _noise({"read_noise_uS": 0.3})
     np.testing.assert_allclose(noise.std(axis=0), 0.3 * np.sqrt(2 * driven.sum()), rtol=0.05)
 
 

@@ -313,7 +313,7 @@ def test_feature_correlation_is_blind_to_rates_of_neurons() -> None:
 
 
 def test_open_parameters_and_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match="n_neurons, steps.*no value"):
+    with pytest.raises(ValueError, match=r"n_neurons, steps.*no value"):
         build_encoder(RramParameters(), 10, 0)
     with pytest.raises(ValueError, match="samples of 12 channels for an encoder of 40"):
         encode(_encoder(), bernoulli(1, 12, T, 0.1))

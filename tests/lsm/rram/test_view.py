@@ -80,7 +80,7 @@ def test_sounds_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
     rng = np.random.default_rng(last_ms)
     raster = rng.random((last_ms + 1, 64)) < 0.03
     raster[last_ms, 7] = True
-    events = Events.from_lists(*map(lambda a: [a], np.nonzero(raster)), 64, 900)
+    events = Events.from_lists(*([a] for a in np.nonzero(raster)), 64, 900)
     seen = _view(SOUND, events)
     np.testing.assert_array_equal(dense(seen, 0, 1, 129)[0], _published_chunks(raster, 129))
 
