@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from lsm.rram.constants import EnergyConstants
 from lsm.rram.device import Device
 from lsm.rram.parameters import RramParameters
 from runners.check import build
-from runners.compose import Source, resolve
+from runners.compose import Source, parse, resolve
+from runners.options import describe_file, find_groups
 from runners.plan import make_plan
 from tests.command_line import refused, runs_in
 
@@ -213,3 +215,61 @@ def test_the_probe_of_ntidigits_is_the_published_one() -> None:
     cfg = Source().compose(["model=rram_lsm", "data=ntidigits", "readout=linear_probe_ntidigits"])
     readout = build(resolve(cfg)["readout"], "readout")
     assert (readout.epochs, readout.batch, readout.learning_rate, readout.weight_decay) == (600, 256, 6e-4, 0.01)
+
+
+# --- device studies
+
+STUDIES = {
+    "read_noise": ("device.read_noise", 0, 1, 10),
+    "stuck_off": ("device.stuck_off", 0, 0.5, 8),
+    "stuck_on": ("device.stuck_on", 0, 0.2, 7),
+    "adc_bits": ("device.adc_bits", 4, 14, 8),
+    "drift": ("device.drift_time_s", 1, 1e8, 5),
+    "levels": ("device.levels", 2, 256, 6),
+    "ir_drop": ("device.row_ohm", 0, 1, 6),
+    "size": ("model.n_neurons", 50, 1600, 6),
+    "devices": ("device.draw", "gaussian", "breakdown", 4),
+}
+"""Key, first and last value and number of settings of each study."""
+
+
+def _jobs(name: str) -> list[list[str]]:
+    """What `lsmrun -m experiment=<name>` adds for each job."""
+    params = Source().compose([f"experiment={name}"]).hydra.sweeper.params
+    listed = [parse(f"{key}={value}", find_groups()) for key, value in params.items()]
+    return [[f"experiment={name}", *job] for job in BasicSweeper.split_arguments(listed, None)[0]]
+
+
+def test_every_study_is_tested() -> None:
+    found = {p.stem.removeprefix("robustness_") for p in (ROOT / "conf/experiment/rram").glob("robustness_*.yaml")}
+    assert found == set(STUDIES)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_varies_what_its_name_says_over_seeds(study: str) -> None:
+    name = f"rram/robustness_{study}"
+    jobs, (key, first, last, settings) = _jobs(name), STUDIES[study]
+    plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, (jobs[0], jobs[-1]))]
+    section, _, field = key.partition(".")
+    assert [plan.config[section][field] for plan in plans] == [first, last]
+    seeds = 10 if study == "devices" else 5
+    assert len(jobs) == len(set(map(tuple, jobs))) == settings * seeds
+    for plan in plans:
+        assert plan.config["tracking"]["tags"] == {"study": study} and plan.choices["data"] == "nmnist_sim"
+        assert describe_file(ROOT / "conf/experiment" / f"{name}.yaml").startswith("Device study: ")
+        gain = (plan.config["model"]["weight_per_uS"] or 0.07) * (plan.config["model"]["n_neurons"] or 200) ** 0.5
+        assert gain == pytest.approx(0.07 * 200**0.5, rel=2e-3)
+
+
+def test_a_tiny_study_is_drawn_in_one_picture(lsmrun: Run, home: Path) -> None:
+    command = ("-m", "experiment=rram/robustness_read_noise", *SMALL, "readout.epochs=5")
+    status, _, err = lsmrun(*command, "device.read_noise=0,0.1,1", "seed=0,1")
+    assert status == 0, err
+    told = ("runner.metrics=[test/accuracy,device/feature_correlation]", "runner.against=device.read_noise")
+    status, out, err = lsmrun("runner=compare", "runner.filter=\"tags.study = 'read_noise'\"", *told, "runner.drawn=2")
+    assert status == 0, err
+    rows = [line.split(",") for line in Path("comparison/comparison.csv").read_text().splitlines()]
+    column = rows[0].index("device/feature_correlation")
+    correlations = [float(row[column]) for row in rows[1:]]
+    assert correlations[0] == 1 and correlations == sorted(correlations, reverse=True) and len(correlations) == 3
+    assert Path("comparison/comparison.png").stat().st_size > 5000
