@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import cases, floor, growth, peers, speed, table
+from benchmarks import cases, floor, growth, peers, rram, speed, table
 
-NAMES = ("nalsm", "peers", "growth")
+NAMES = ("nalsm", "peers", "growth", "rram")
+
+
+QUICK_SAMPLES = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     root = Path(os.environ.get("LSMRUN_DATA") or "~/.cache/lsmrun/data").expanduser()
     digits = cases.load("digits", root)
-    speed.warm_up(digits)
+    if chosen != ["rram"]:
+        speed.warm_up(digits)
     print(table.heading(), flush=True)
     if {"nalsm", "growth"} & set(chosen):
         cost = floor.measure_cost()
@@ -41,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(options.results / f"{curve.name}.csv", rows)
             curves.append(curve)
         growth.draw(curves, options.results / "growth.png")
+    if "rram" in chosen:
+        n = QUICK_SAMPLES if options.quick else rram.WHOLE_SET
+        _report(options.results / "rram.csv", rram.rram_rows(root, n, peers=not options.quick))
     return 0
 
 

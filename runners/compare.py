@@ -34,10 +34,11 @@ class Compare:
     runs: Annotated[list[str], Field(description="MLflow run ids; a sweep's stands for all its runs")] = field(
         default_factory=list
     )
-    metrics: Annotated[list[str], Field(description="metrics of the table; the first is drawn")] = field(
+    metrics: Annotated[list[str], Field(description="metrics of the table; the first are drawn")] = field(
         default_factory=list
     )
     against: Annotated[str, Field(description="key on the plot's axis")] | None = None
+    drawn: Annotated[int, Field(ge=1, le=8, description="metrics that are drawn, each in a panel of its own")] = 1
     output: Annotated[str, Field(description="folder of the files")] = "./comparison"
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -70,7 +71,7 @@ class Compare:
             new.mkdir()
             (new / FILES[0]).write_text(comparison.markdown(), encoding="utf-8")
             (new / FILES[1]).write_text(comparison.csv(), encoding="utf-8")
-            comparison.figure().savefig(new / FILES[2], dpi=150, bbox_inches="tight")
+            comparison.figure(self.drawn).savefig(new / FILES[2], dpi=150, bbox_inches="tight")
             if output.exists():
                 shutil.move(output, old)
             new.replace(output)

@@ -14,6 +14,7 @@ from runners.check import UserError
 from runners.options import suggest
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mlflow.entities import Run
 
@@ -95,39 +96,59 @@ class Comparison:
             table.writerow([*row.setting, row.n, " ".join(row.seeds), *numbers])
         return text.getvalue()
 
-    def figure(self) -> Figure:
-        """The first metric against the key on the axis: error bars over seeds, or bars where the key is no number."""
+    def figure(self, drawn: int = 1) -> Figure:
+        """The first `drawn` metrics against the key on the axis, each in a panel of its own.
+
+        Error bars over seeds where the key is a number, else bars.
+        """
         from matplotlib.figure import Figure
 
-        metric = self.metrics[0]
-        figure = Figure(figsize=(6, 4))
-        axes = figure.add_subplot()
-        axes.set_ylabel(metric)
-        place = self.keys.index(self.against) if self.against else None
-        numbers = [_as_number(row.setting[place]) for row in self.rows] if place is not None else [None]
-        if place is None or None in numbers:
-            names = ["\n".join(row.setting) or "all" for row in self.rows]
-            means = [row.metrics[metric].mean for row in self.rows]
-            axes.bar(range(len(names)), means, yerr=[_bar(row.metrics[metric]) for row in self.rows], capsize=3)
-            axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 60)
-            axes.set_xlabel(", ".join(self.keys))
-            return figure
+        metrics = self.metrics[:drawn]
+        figure = Figure(figsize=(6, 1 + 3 * len(metrics)), layout="constrained")
+        for axes, metric in zip(figure.subplots(len(metrics), 1, squeeze=False)[:, 0], metrics, strict=True):
+            axes.set_ylabel(metric)
+            place = self.keys.index(self.against) if self.against else None
+            numbers = [_as_number(row.setting[place]) for row in self.rows] if place is not None else [None]
+            if place is None or None in numbers:
+                self._draw_bars(axes, metric)
+            else:
+                self._draw_lines(axes, metric, [x or 0.0 for x in numbers])
+        return figure
+
+    def _draw_bars(self, axes: Axes, metric: str) -> None:
+        shown = [k == self.against or not self._follows(k) for k in self.keys]
+        names = ["\n".join(v for v, told in zip(row.setting, shown, strict=True) if told) or "all" for row in self.rows]
+        means = [row.metrics[metric].mean for row in self.rows]
+        axes.bar(range(len(names)), means, yerr=[_bar(row.metrics[metric]) for row in self.rows], capsize=3)
+        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 60)
+        axes.set_xlabel(", ".join(k for k, told in zip(self.keys, shown, strict=True) if told))
+
+    def _draw_lines(self, axes: Axes, metric: str, numbers: list[float]) -> None:
+        apart = [k for k in self.keys if k != self.against and not self._follows(k)]
         lines: dict[tuple[str, ...], list[tuple[float, Spread]]] = {}
         for row, x in zip(self.rows, numbers, strict=True):
-            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k != self.against)
-            lines.setdefault(others, []).append((x or 0.0, row.metrics[metric]))
+            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k in apart)
+            lines.setdefault(others, []).append((x, row.metrics[metric]))
         for k, (others, points) in enumerate(lines.items()):
             points = sorted(points, key=lambda point: point[0])
             xs, spreads = zip(*points, strict=True)
             label = " ".join(others) if k < LARGEST_PLOT else None
             axes.errorbar(xs, [s.mean for s in spreads], [_bar(s) for s in spreads], marker="o", capsize=3, label=label)
-        positive = [x for x in numbers if x is not None and x > 0]
-        if len(positive) == len(numbers) and max(positive) >= 20 * min(positive):
-            axes.set_xscale("log")
+        positive = [x for x in numbers if x > 0]
+        if min(numbers) >= 0 and positive and max(positive) >= 20 * min(positive):
+            if len(positive) == len(numbers):
+                axes.set_xscale("log")
+            else:  # 0 has a place of its own, left of the smallest
+                axes.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
         axes.set_xlabel(self.against or "")
         if any(lines):
             axes.legend(fontsize="small")
-        return figure
+
+    def _follows(self, key: str) -> bool:
+        """Whether a key has one value for each value of the key on the axis: it was varied along with it."""
+        place, axis = self.keys.index(key), self.keys.index(self.against or key)
+        pairs = {(row.setting[axis], row.setting[place]) for row in self.rows}
+        return len(pairs) == len({x for x, _ in pairs}) > 1
 
 
 def compare(runs: Sequence[Run], metrics: Sequence[str], against: str | None) -> Comparison:

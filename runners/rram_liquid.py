@@ -197,6 +197,8 @@ class RramNetwork:
 def trained(context: Context, parameters: RramParameters, dataset: Dataset, seed: int) -> RramNetwork:
     """Draw the devices, and calibrate the ADC on training samples; nothing is learnt."""
     from lsm.rram.encoder import build_encoder, calibrated
+    from lsm.rram.parameters import OPEN
+    from lsm.rram.settings import family_of
     from lsm.rram.view import steps_for
 
     complete = parameters.for_data(dataset.encoding)
@@ -204,6 +206,8 @@ def trained(context: Context, parameters: RramParameters, dataset: Dataset, seed
         few = dataset.train.inputs.take(np.arange(min(complete.device.adc_samples, len(dataset.train))))
         steps = steps_for(dataset.encoding, complete, few, seed=seed, part="calibration")
         encoder = calibrated(build_encoder(complete, steps.n_in, seed), steps, threads=context.threads)
+    settings = {name: getattr(complete, name) for name in OPEN}
+    context.tracker.yaml({"setting": family_of(dataset.encoding), "n_in": steps.n_in, **settings}, "liquid.yaml")
     return RramNetwork(encoder, dict(dataset.encoding), dataset.n_in)
 
 
@@ -222,14 +226,14 @@ def restored(
 
 
 def check_fit(parameters: RramParameters, dataset: Dataset) -> None:
-    """Raise `ValueError` where the view or a conductance map does not fit the data."""
+    """Raise `ValueError` where the view, a conductance map or a foreign simulator does not fit the data."""
     from lsm.rram.encoder import build_encoder
     from lsm.rram.view import steps_for
 
     complete = parameters.for_data(dataset.encoding)
     seen = steps_for(dataset.encoding, complete, dataset.train.inputs.take(np.arange(1))).n_in
-    if complete.device.draw == "map":
-        build_encoder(complete, seen, seed=0)
+    if complete.device.draw == "map" or complete.device.simulator is not None:
+        _ = build_encoder(complete, seen, seed=0).reader
 
 
 def raw_counts(

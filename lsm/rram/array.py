@@ -20,6 +20,7 @@ complement of `adc_bits` over the full scale of the column, with clipping.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -34,7 +35,11 @@ S_PER_uS = 1e-6
 
 
 class Reader(Protocol):
-    """An array in any simulator: what `encode` needs of it."""
+    """An array in any simulator: what `encode` needs of it.
+
+    `device.simulator=package.Class` names a class that is made as `Class(crossbar)` from the `Crossbar` below, whose
+    `pairs` are the conductances as programmed; readings are then its own, and none of our effects of reading applies.
+    """
 
     def read(self, driven: NDArray[np.bool_]) -> NDArray[np.float64]:
         """`(m, rows)` driven rows of m readings to `(m, n)` differences of currents over the read voltage, in uS."""
@@ -105,6 +110,21 @@ class Crossbar:
                 y = y + np.stack([_noise(row, plus, minus, device, rng) for row in x])
             tiles.append(y)
         return np.array(tiles)
+
+
+def foreign_reader(crossbar: Crossbar) -> Reader | None:
+    """The array in the simulator that `device.simulator` names, or None; raises `ValueError` where there is no such class."""
+    path = crossbar.device.simulator
+    if path is None:
+        return None
+    module, _, name = path.rpartition(".")
+    try:
+        made: Reader = getattr(importlib.import_module(module), name)(crossbar)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"device.simulator={path}: {error}") from error
+    if not callable(getattr(made, "read", None)):
+        raise ValueError(f"device.simulator={path}: {name} has no read(driven)")
+    return made
 
 
 def row_drop(wires_uS: NDArray[np.float64], row_ohm: float) -> NDArray[np.float64]:

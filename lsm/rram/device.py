@@ -27,6 +27,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 EFFECTS = (
     "stuck_off", "stuck_on", "drift_time_s", "levels", "read_noise", "read_noise_uS", "row_ohm", "column_ohm", "adc_bits",
+    "simulator",
 )  # fmt: skip
 """Settings that switch an effect on; at their defaults all are off."""
 
@@ -68,8 +69,8 @@ class Device:
     g_max_uS: Annotated[Positive, Field(description="largest conductance: of stuck devices and of levels")] = 40.0
     drift_time_s: Annotated[NotNegative, Field(description="age at which the array is read; 0 = no drift")] = 0.0
     drift_start_s: Annotated[Positive, Field(description="age t0 at which the conductances were drawn")] = 1.0
-    drift_nu: Annotated[float, Field(description="mean exponent nu of G(t) = G0 (t/t0)^-nu")] = 0.0
-    drift_nu_std: Annotated[NotNegative, Field(description="spread of nu from device to device")] = 0.0
+    drift_nu: Annotated[float, Field(description="mean exponent nu of G(t) = G0 (t/t0)^-nu")] = 0.05
+    drift_nu_std: Annotated[NotNegative, Field(description="spread of nu from device to device")] = 0.02
     levels: Annotated[
         int | None, Field(ge=2, le=1 << 24, description="equidistant levels from 0 to g_max_uS; null = continuous")
     ] = None
@@ -86,6 +87,9 @@ class Device:
         float | None, Field(gt=0, description="largest reading of either sign; null = calibrated column by column")
     ] = None
     adc_samples: Annotated[int, Field(ge=1, description="training samples that calibrate the ADC")] = 200
+    simulator: Annotated[
+        str | None, Field(description="class that reads the array instead, as package.Class; see lsm.rram.array")
+    ] = None
     tile_rows: Annotated[int, Field(ge=1, le=65_536, description="rows of one array")] = 512
     tile_columns: Annotated[int, Field(ge=2, le=65_536, description="columns of one array, two for each pair")] = 512
 

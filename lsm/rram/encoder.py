@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lsm.encode import Events
 from lsm.rram import kernel
-from lsm.rram.array import Crossbar, Reader, S_PER_uS
+from lsm.rram.array import Crossbar, Reader, S_PER_uS, foreign_reader
 from lsm.rram.conductance import Pairs
 from lsm.rram.device import draw_pairs
 from lsm.rram.kernel import STATS
@@ -105,6 +105,11 @@ class Encoder:
             adc_step=np.zeros((0, 0)) if scale is None else scale / half,
             row_total=(self.crossbar.pairs.plus + self.crossbar.pairs.minus).sum(axis=1),
         )
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """The array in another simulator, if the device names one."""
+        return foreign_reader(self.crossbar)
 
     @property
     def constants(self) -> kernel.Constants:
@@ -189,14 +194,13 @@ def encode(
     seed: int = 0,
     part: str = "",
     progress: Progress | None = None,
-    reader: Reader | None = None,
 ) -> Encoded:
     """Spike counts of all samples; `seed` and `part` name the stream of the read noise, nothing else is random.
 
-    `reader` replaces the array by another simulator's. Raises `ValueError` where `steps` do not fit the encoder.
+    Raises `ValueError` where `steps` do not fit the encoder.
     """
     blocks = []
-    for done, out in encode_blocks(encoder, steps, threads=threads, seed=seed, part=part, reader=reader):
+    for done, out in encode_blocks(encoder, steps, threads=threads, seed=seed, part=part):
         blocks.append(out)
         if progress:
             progress(done.stop)
@@ -215,7 +219,6 @@ def encode_blocks(
     start: int = 0,
     block: int = 1024,
     windows: int = 1,
-    reader: Reader | None = None,
 ) -> Iterator[tuple[slice, Encoded]]:
     """As `encode`, block by block from sample `start` on: what a resumable cache needs.
 
@@ -223,17 +226,17 @@ def encode_blocks(
     """
     _check_fit(encoder, steps)
     noise = key(seed, f"read noise {encoder.branch} {part}")
-    if reader is None:
+    if encoder.reader is None:
         _ = encoder.tables  # made once, before the threads
     with ThreadPoolExecutor(threads) as pool:
         for first in range(start, len(steps), block):
             stop = min(first + block, len(steps))
             edges = [*range(first, stop, SAMPLES_AT_ONCE), stop]
             spans = list(pairwise(edges))
-            if reader is None:
+            if encoder.reader is None:
                 done = list(pool.map(lambda span: _present(encoder, steps, span[0], span[1], noise, windows), spans))
             else:  # a foreign simulator need not be safe for threads
-                done = [_present_through(reader, encoder, steps, *span, windows) for span in spans]
+                done = [_present_through(encoder.reader, encoder, steps, *span, windows) for span in spans]
             yield slice(first, stop), Encoded(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
 
 
@@ -253,7 +256,10 @@ def record(encoder: Encoder, steps: Events, sample: int, *, seed: int = 0, part:
     _check_fit(encoder, steps)
     spikes = np.zeros((1, encoder.n_steps, encoder.n_neurons), np.uint8)
     noise = key(seed, f"read noise {encoder.branch} {part}")
-    _present(encoder, steps, sample, sample + 1, noise, 1, spikes)
+    if encoder.reader is None:
+        _present(encoder, steps, sample, sample + 1, noise, 1, spikes)
+    else:
+        _present_through(encoder.reader, encoder, steps, sample, sample + 1, 1, spikes)
     return spikes[0]
 
 
@@ -282,7 +288,15 @@ def _present(
     return out
 
 
-def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int, stop: int, windows: int) -> Encoded:
+def _present_through(
+    reader: Reader,
+    encoder: Encoder,
+    steps: Events,
+    first: int,
+    stop: int,
+    windows: int,
+    spikes: NDArray[np.uint8] | None = None,
+) -> Encoded:
     """The same equations with readings by another simulator, all samples of a span at once."""
     c, m = encoder.constants, stop - first
     x = dense(steps, first, stop, c.n_steps)
@@ -301,6 +315,8 @@ def _present_through(reader: Reader, encoder: Encoder, steps: Events, first: int
         v[s] = 0
         base = step * windows // c.n_steps * c.n
         out.counts[:, base : base + c.n] += s
+        if spikes is not None:
+            spikes[:, step] = s
         rows = driven.sum(axis=1)
         for column, values in enumerate((x[:, step].sum(axis=1), s.sum(axis=1), rows, rows * c.n, driven @ row_total)):
             out.stats[:, column] += values

@@ -1,13 +1,16 @@
 """`python -m benchmarks` measures what it says: columns, operations and sanity; times themselves are never judged."""
 
 import csv
+import importlib.util
 
 import numpy as np
 import pytest
 
-from benchmarks import cases, floor, growth, table
+from benchmarks import cases, floor, growth, rram, table
 from benchmarks.__main__ import main
 from lsm import kernel, protocol
+from lsm.rram.encoder import build_encoder, encode
+from lsm.rram.parameters import RramParameters
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,7 @@ def rows_of(folder, name):
 def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
     assert sorted(path.name for path in quick.iterdir()) == [
         "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "nalsm.csv",
+        "rram.csv",
     ]  # fmt: skip
     rows = rows_of(quick, "nalsm")
     assert tuple(rows[0]) == table.COLUMNS
@@ -85,3 +89,30 @@ def test_init_goes_on_where_the_burn_in_left_it(tmp_path):
     assert stepwise.state.done == 60 and stepwise.init.cpu_ms > 0
     counts = protocol.spike_counts(whole.liquid, whole.parameters, whole.weights, data.test, 0, "test").counts
     assert counts.any()
+
+
+def test_the_random_liquid_is_timed_with_ideal_and_noisy_devices(quick):
+    rows = rows_of(quick, "rram")
+    assert [row["threads"] for row in rows] == ["1", "2", "1", "2"] and tuple(rows[0]) == table.COLUMNS
+    assert [("ideal" in row["what"], "chip_like" in row["what"]) for row in rows] == [(True, False)] * 2 + [
+        (False, True)
+    ] * 2
+    for row in rows:
+        assert "encode 500 samples" in row["what"] and row["size"] == "n=200, 91200 weights"
+        assert float(row["cpu_ms"]) > 0 and 50 * 91_200 > int(row["operations"]) > 50_000
+
+
+def test_samples_of_the_random_liquid_are_as_dense_as_recordings(tmp_path):
+    what, steps = rram.samples(tmp_path, 1200)  # nothing is there
+    assert "0.087" in what and len(steps) == 1200
+    assert len(steps.packed) / (1200 * 50 * 256) == pytest.approx(0.087, rel=0.01)
+
+
+def test_snntorch_gives_the_same_counts_of_the_random_liquid(tmp_path):
+    if importlib.util.find_spec("snntorch") is None:
+        pytest.skip("snntorch is missing: pip install 'lsmrun[oracles]'")
+    _, steps = rram.samples(tmp_path, 20)
+    encoder = build_encoder(RramParameters().for_data({"kind": "nmnist"}), 256, 0)
+    answer = rram.time_snntorch(encoder, steps, 1)
+    assert np.mean(np.array(answer["counts"]) == encode(encoder, steps).counts) > 0.99
+    assert answer["cpu_ms"] > 0 and "snntorch" in answer["versions"]

@@ -114,7 +114,7 @@ def test_files_are_complete_or_not_there(lsmrun, study: list[str], monkeypatch: 
     command = ("runner=compare", "runner.experiment=classify/toy")
     assert lsmrun(*command)[0] == 0
     before = {path.name: path.read_bytes() for path in Path("comparison").iterdir()}
-    monkeypatch.setattr("runners.comparison.Comparison.figure", lambda self: 1 / 0)
+    monkeypatch.setattr("runners.comparison.Comparison.figure", lambda self, drawn: 1 / 0)
     assert lsmrun(*command)[0] == 1
     assert {path.name: path.read_bytes() for path in Path("comparison").iterdir()} == before
     assert [path.name for path in Path.cwd().iterdir()] == ["comparison"]
@@ -149,3 +149,30 @@ def test_names_are_drawn_as_bars() -> None:
     (axes,) = comparison.figure().axes
     assert [bar.get_height() for bar in axes.patches] == [0.4, 0.6]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["lsm", "nalsm"]
+
+
+def test_several_metrics_are_drawn_below_each_other() -> None:
+    runs = [made_up({"model.w": w}, w) for w in (1, 2)]
+    for k, run in enumerate(runs):
+        run.data.metrics["device/feature_correlation"] = k
+    figure = compare(runs, ["test/accuracy", "device/feature_correlation"], None).figure(2)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["test/accuracy", "device/feature_correlation"]
+    assert [list(axes.containers[0][0].get_ydata()) for axes in figure.axes] == [[1, 2], [0, 1]]
+
+
+def test_what_varies_along_with_the_axis_makes_no_lines_of_its_own() -> None:
+    pairs = [made_up({"model.n": n, "model.gain": 15 / n, "data": d}, n) for n in (1, 10, 100) for d in ("a", "b")]
+    comparison = compare(pairs, [], "model.n")
+    (axes,) = comparison.figure().axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["data=a", "data=b"]
+
+
+def test_a_zero_has_its_place_on_a_logarithmic_axis() -> None:
+    (axes,) = compare([made_up({"device.noise": x}, 0.5) for x in (0, 1e-4, 0.1)], [], None).figure().axes
+    assert axes.get_xscale() == "symlog"
+
+
+def test_bars_of_a_choice_are_named_by_it_and_not_by_what_it_chooses() -> None:
+    runs = [made_up({"device": d, "device.draw": w}, 0.5) for d, w in (("ideal", "normal"), ("chip", "broken"))]
+    (axes,) = compare(runs, [], "device").figure().axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["chip", "ideal"]
