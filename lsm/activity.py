@@ -38,13 +38,20 @@ class Activity:
     eta: NDArray[np.float64]
 
 
-def analyse(recording: Recording, connections: sparse.csr_matrix, rng: np.random.Generator) -> Activity:
+def analyse(
+    recording: Recording,
+    connections: sparse.csr_matrix,
+    rng: np.random.Generator,
+    steady_steps: tuple[int, int] = (FIRST_MS, LAST_MS),
+    bin_steps: int = BIN_MS,
+) -> Activity:
     """Reduce one recording to its `Activity`; `connections` as `lsm.criticality.adjacency` gives them."""
     spikes = recording.spikes
-    steady = spikes[FIRST_MS:LAST_MS]
-    window = binned(steady)
+    first, last = steady_steps
+    steady = spikes[first:last]
+    window = binned(steady, bin_steps)
     return Activity(
-        branching_factor=branching_factor(spikes, connections, FIRST_MS, LAST_MS),
+        branching_factor=branching_factor(spikes, connections, first, last),
         fano_factor=fano_factor(window.sum(axis=1)),
         correlation=pairwise_correlation(window),
         counts=spikes.sum(axis=0, dtype=np.int64),

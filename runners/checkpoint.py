@@ -32,15 +32,21 @@ def cache_key(kind: str, *parts: Any) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-@cache
 def source_digest() -> str:
     """Digest of the files whose change may change a spike: a cache made by other code is not used."""
+    return code_digest("encode", "kernel", "liquid", "parameters", "protocol", "streams")
+
+
+@cache
+def code_digest(*names: str) -> str:
+    """Digest of files of the package `lsm`; `rram/*` are all of a folder."""
     import lsm
 
     folder = Path(lsm.__file__).parent
     digest = hashlib.sha256()
-    for name in ("encode", "kernel", "liquid", "parameters", "protocol", "streams"):
-        digest.update((folder / f"{name}.py").read_bytes())
+    for name in names:
+        for path in sorted(folder.glob(f"{name}.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -11,17 +11,16 @@ from pydantic.dataclasses import dataclass
 
 from runners.fitting import fit
 from runners.liquids import (
-    Network,
-    activity,
+    PARTS,
     evenly,
     load_dataset,
     log_dataset,
-    network_counts,
     raw_counts,
     record_test,
     trained_network,
     warn_if_useless,
 )
+from runners.network import Network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset
@@ -53,13 +52,14 @@ class Classify:
         dataset: Dataset = context.prepared
         log_dataset(context, dataset)
         network = trained_network(context, context.model, dataset, context.seed)
-        stores = {part: network_counts(context, network, part, getattr(dataset, part).inputs) for part in PARTS}
+        stores = {part: network.counts(context, part, getattr(dataset, part).inputs) for part in PARTS}
         self._log_liquid(context, network, stores)
         features = {part: _features(stores[part].counts, getattr(dataset, part).labels) for part in PARTS}
-        fitted, history = fit(context, features, len(dataset.class_names), "readout")
+        fitted, history = fit(context, features, len(dataset.class_names), "readout", network.window)
         results = self._score(context, dataset, features, fitted)
+        results |= network.measure(context, dataset, stores)
         if self.raw_control:
-            results |= self._raw_control(context, dataset)
+            results |= self._raw_control(context, dataset, network.window)
         results |= self._record(context, dataset, network)
         context.tracker.metrics(results)
         save_model(context, dataset, network, fitted)
@@ -71,11 +71,11 @@ class Classify:
 
     def _log_liquid(self, context: Context, network: Network, stores: dict[str, CountStore]) -> None:
         for part, store in stores.items():
-            values = activity(network, store)
+            values = network.activity(store)
             context.tracker.metrics(
                 values if part == "test" else {f"{name}_{part}": value for name, value in values.items()}
             )
-        warn_if_useless(context, network, activity(network, stores["test"]), len(stores["test"].counts))
+        warn_if_useless(context, network, network.activity(stores["test"]), len(stores["test"].counts))
         seconds = {"cost/init_s": network.init_s, "cost/run_s": sum(store.seconds for store in stores.values())}
         context.tracker.metrics(seconds)
 
@@ -97,13 +97,10 @@ class Classify:
             "baseline/largest_class_accuracy": chance.largest_class,
         }
 
-    def _raw_control(self, context: Context, dataset: Dataset) -> dict[str, float]:
-        run_ms = context.model.run_ms
-        counts = {
-            part: raw_counts(context, part, getattr(dataset, part).inputs, run_ms, context.seed) for part in PARTS
-        }
+    def _raw_control(self, context: Context, dataset: Dataset, window: float) -> dict[str, float]:
+        counts = {part: raw_counts(context, dataset, part, getattr(dataset, part).inputs) for part in PARTS}
         features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS}
-        fitted, _ = fit(context, features, len(dataset.class_names), "raw readout")
+        fitted, _ = fit(context, features, len(dataset.class_names), "raw readout", window)
         return {
             "baseline/raw_counts_accuracy": fitted.accuracy(features["test"]),
             "baseline/raw_counts_valid_accuracy": fitted.valid_accuracy,
@@ -111,13 +108,13 @@ class Classify:
 
     def _record(self, context: Context, dataset: Dataset, network: Network) -> dict[str, float]:
         """Branching factor of evenly spaced test samples; their rasters are stored on request."""
-        from lsm.criticality import adjacency, branching_factor
+        from lsm.criticality import branching_factor
 
         values = []
-        connections = adjacency(network.liquid)
+        connections, steady = network.connections(), network.clock.steady
         with context.phase("branching factor", total=self.branching_samples, unit="samples") as advance:
             for k, sample in enumerate(evenly(len(dataset.test), self.branching_samples)):
-                values.append(branching_factor(record_test(network, dataset, sample).spikes, connections))
+                values.append(branching_factor(record_test(network, dataset, sample).spikes, connections, *steady))
                 advance(k + 1)
         for sample in evenly(len(dataset.test), self.save_rasters):
             recording = record_test(network, dataset, sample)
@@ -126,7 +123,6 @@ class Classify:
         return {"liquid/branching_factor": float(np.mean(finite))} if finite else {}
 
 
-PARTS = ("train", "valid", "test")
 KEY_RESULTS = (
     "test/accuracy",
     "test/standard_error",
@@ -178,27 +174,17 @@ def _draw(
     fitted: FittedReadout,
     history: list[dict[str, float]],
 ) -> None:
-    from lsm.protocol import COURSE
     from lsm.statistics import confusion_matrix
     from runners import plots
 
     with context.phase("pictures"):
         recording = record_test(network, dataset, 0)
-        p = network.parameters
-        sensed = p.learning == "astro_stdp" and p.run_plastic
-        level = {"astrocyte": recording.astrocyte, "eta": recording.eta} if sensed else {}
         label = dataset.class_names[int(test.labels[0])]
         title = f"{context.choices.get('model', '')} on {dataset.name}: test sample 0, class {label}"
-        figure = plots.spike_raster(recording.spikes, recording.inputs, network.liquid.n_exc, title=title, **level)
-        context.tracker.figure(figure, "pictures/raster.png")
+        for name, figure in network.figures(recording, title).items():
+            context.tracker.figure(figure, f"pictures/{name}.png")
         matrix = confusion_matrix(test.labels, fitted.predict(test.counts), len(dataset.class_names))
         context.tracker.figure(plots.confusion(matrix, dataset.class_names, "test"), "pictures/confusion.png")
-        part = network.liquid.classes()
-        weights = [{name: w[where] for name, where in part.items()} for w in (network.liquid.w_start, network.weights)]
-        context.tracker.figure(plots.weight_histograms(*weights), "pictures/weights.png")
-        if len(network.course):
-            course = dict(zip(COURSE, network.course.T, strict=True))
-            context.tracker.figure(plots.init_course(course), "pictures/init.png")
         if history:
             chance = 1 / len(dataset.class_names)
             context.tracker.figure(plots.learning_curve(history, fitted.epoch, chance), "pictures/learning.png")

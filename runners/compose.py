@@ -85,6 +85,7 @@ class Source:
             for override in parsed:
                 check_is_installed(f"{override.key_or_group}={override.value()}")
                 _check_choice(override, groups)
+            _check_is_used(parsed, groups, error)
             choices = [o for o in parsed if o.key_or_group in groups or o.key_or_group.startswith("hydra/")]
             if len(choices) < len(parsed):
                 known = self.compose([str(o.input_line) for o in choices])
@@ -148,11 +149,28 @@ def _check_choice(override: Override, groups: Groups) -> None:
         raise UserError(f"{group}={show(value)}: no such option{suggest(str(value), list(groups[group]))}")
 
 
+def _check_is_used(parsed: Sequence[Override], groups: Groups, error: Exception) -> None:
+    """Raise `UserError` if Hydra found a good choice in a group that nothing else chosen has a place for."""
+    for override in parsed:
+        group = override.key_or_group
+        if group in groups and f"Could not override '{group}'" in str(error):
+            chosen = [
+                f"{o.key_or_group}={show(o.value())}" for o in parsed if o.key_or_group in ("model", "experiment")
+            ]
+            raise UserError(
+                f"{group}={show(override.value())}: {' '.join(chosen) or 'the default model'} has no {group}"
+            )
+
+
 def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     key = override.key_or_group
     if key in groups or override.is_add() or key.startswith("hydra/"):
         return
     section, _, name = key.rpartition(".")
+    holder, _, last = section.rpartition(".")
+    node = OmegaConf.select(known, holder) if holder else known
+    if isinstance(node, DictConfig) and last in node and OmegaConf.is_interpolation(node, last):
+        raise UserError(f"{key}={show(override.value())}: {section} is the section {last}; give {last}.{name}=...")
     value = OmegaConf.select(known, key, default=KeyError)
     if value is not KeyError:
         return

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
 from runners.fitting import fit
-from runners.liquids import load_dataset, log_dataset, network_counts, raw_counts, trained_network
+from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Split
@@ -76,12 +76,12 @@ class CrossValidate:
             for part in PARTS:
                 inputs, name = split[part].inputs, f"fold{k}-{part}"
                 counts: NDArray[np.uint16] = (
-                    network_counts(context, network, name, inputs).counts
+                    network.counts(context, name, inputs).counts
                     if method == "liquid"
-                    else raw_counts(context, name, inputs, context.model.run_ms, context.seed)
+                    else raw_counts(context, dataset, name, inputs)
                 )
                 features[part] = Features(counts, split[part].labels)
-            fitted, _ = fit(context, features, len(dataset.class_names), f"{method} readout")
+            fitted, _ = fit(context, features, len(dataset.class_names), f"{method} readout", network.window)
             predicted[method] = fitted.predict(features["test"].counts)
         return predicted
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from runners.astro_liquid import AstroNetwork
 from runners.kernel_ranks import KernelRanks, NoiseSettings, check_samples, measure_ranks
 from runners.liquids import (
-    Network,
     evenly,
     load_dataset,
     log_dataset,
@@ -22,6 +22,7 @@ from runners.liquids import (
     trained_network,
     warn_if_useless,
 )
+from runners.network import Network
 
 if TYPE_CHECKING:
     from lsm.activity import Activity
@@ -91,16 +92,15 @@ class Dynamics:
 
     def _record(self, context: Context, network: Network, dataset: Dataset) -> list[Activity]:
         from lsm.activity import analyse
-        from lsm.criticality import adjacency
         from lsm.streams import generator
 
-        connections = adjacency(network.liquid)
+        connections, clock = network.connections(), network.clock
         chosen = evenly(len(dataset.test), self.samples)
         found: list[Activity] = []
 
         def one_sample(sample: int) -> Activity:
             rng = generator(network.seed, f"rotation of {sample}")
-            return analyse(record_test(network, dataset, sample), connections, rng)
+            return analyse(record_test(network, dataset, sample), connections, rng, clock.steady, clock.bin_steps)
 
         with (
             context.phase("recording", total=len(chosen), unit="samples") as advance,
@@ -122,21 +122,25 @@ class Dynamics:
     ) -> None:
         from runners import dynamics_plots as plots
 
-        seconds, n_exc = network.parameters.run_ms / 1000, network.liquid.n_exc
-        hz = np.mean([a.counts for a in recorded], axis=0) / seconds
+        clock, n_exc = network.clock, network.n_excitatory
+        unit, per_unit = ("Hz", 1000 / clock.step_ms) if clock.step_ms is not None else ("per step", 1.0)
+        rates = np.mean([a.counts for a in recorded], axis=0) / clock.steps * per_unit
+        kinds = {"liquid": rates} if n_exc is None else {"excitatory": rates[:n_exc], "inhibitory": rates[n_exc:]}
         population = np.array([a.population for a in recorded])
         with context.phase("pictures"):
-            rates = population.mean(axis=1) * 1000 / network.parameters.n_neurons
+            of_samples = population.mean(axis=1) / network.n_neurons * per_unit
             figures: dict[str, Any] = {
-                "branching": plots.branching([a.branching_factor for a in recorded], rates),
-                "rates": plots.rates(hz[:n_exc], hz[n_exc:]),
-                "population": plots.population(population, np.array([a.inputs for a in recorded])),
-                "synchrony": plots.synchrony([a.fano_factor for a in recorded], [a.correlation for a in recorded]),
-                "avalanches": plots.avalanches(waves, fits["measured"]),
+                "branching": plots.branching([a.branching_factor for a in recorded], of_samples, unit),
+                "rates": plots.rates(kinds, unit),
+                "population": plots.population(population, np.array([a.inputs for a in recorded]), clock.unit),
+                "synchrony": plots.synchrony(
+                    [a.fano_factor for a in recorded], [a.correlation for a in recorded], clock.bin_steps, clock.unit
+                ),
+                "avalanches": plots.avalanches(waves, fits["measured"], clock.unit),
             }
-            if _has_astrocyte(network):
+            if (astro := _with_astrocyte(network)) is not None:
                 levels = np.array([a.astrocyte for a in recorded])
-                figures["astrocyte"] = plots.astrocyte(levels, _learning_rate(network, recorded))
+                figures["astrocyte"] = plots.astrocyte(levels, _learning_rate(astro, recorded))
             if ranks is not None:
                 figures["kernel"] = plots.kernel(ranks.spectra, ranks.ranks)
             for name, figure in figures.items():
@@ -165,19 +169,22 @@ MARKS_MS = (50, 100)
 
 def _summary(network: Network, recorded: list[Activity]) -> dict[str, float]:
     """Rates, branching factor and synchrony over the recorded samples."""
-    seconds, n_exc = network.parameters.run_ms / 1000, network.liquid.n_exc
+    clock, n_exc = network.clock, network.n_excitatory
     counts = np.array([a.counts for a in recorded])
-    hz = counts.mean(axis=0) / seconds
+    rates = counts.mean(axis=0) / clock.steps
     results = {
-        "liquid/rate_hz": float(hz.mean()),
-        "liquid/rate_excitatory_hz": float(hz[:n_exc].mean()),
-        "liquid/rate_inhibitory_hz": float(hz[n_exc:].mean()),
-        "liquid/rate_std_hz": float(hz.std()),
-        "liquid/silent_neurons": float((hz == 0).sum()),
+        "liquid/rate_per_step": float(rates.mean()),
+        "liquid/silent_neurons": float((rates == 0).sum()),
         "liquid/silent_samples": float((counts.sum(axis=1) == 0).sum()),
-        "liquid/input_spikes_per_ms": float(np.mean([a.inputs.mean() for a in recorded])),
-        "liquid/spikes_per_ms": float(np.mean([a.population.mean() for a in recorded])),
+        f"liquid/input_spikes_per_{clock.unit}": float(np.mean([a.inputs.mean() for a in recorded])),
+        f"liquid/spikes_per_{clock.unit}": float(np.mean([a.population.mean() for a in recorded])),
     }
+    if clock.step_ms is not None:
+        hz = rates * 1000 / clock.step_ms
+        results |= {"liquid/rate_hz": float(hz.mean()), "liquid/rate_std_hz": float(hz.std())}
+        if n_exc is not None:
+            results["liquid/rate_excitatory_hz"] = float(hz[:n_exc].mean())
+            results["liquid/rate_inhibitory_hz"] = float(hz[n_exc:].mean())
     per_sample = {
         "branching_factor": [a.branching_factor for a in recorded],
         "fano_factor": [a.fano_factor for a in recorded],
@@ -226,21 +233,25 @@ def _avalanche_results(
     return results
 
 
-def _has_astrocyte(network: Network) -> bool:
+def _with_astrocyte(network: Network) -> AstroNetwork | None:
+    """The network if it has an astrocyte that acts while samples are read."""
+    if not isinstance(network, AstroNetwork):
+        return None
     p = network.parameters
-    return p.learning == "astro_stdp" and p.learns_in_run
+    return network if p.learning == "astro_stdp" and p.learns_in_run else None
 
 
-def _learning_rate(network: Network, recorded: list[Activity]) -> NDArray[np.float64]:
+def _learning_rate(network: AstroNetwork, recorded: list[Activity]) -> NDArray[np.float64]:
     """The learning rate at the moment at which the astrocyte was recorded: before the decay that ends a step."""
     return recorded[0].eta / network.parameters.run_decay
 
 
 def _log_course(context: Context, network: Network, recorded: list[Activity]) -> None:
     """The astrocyte's level and the learning rate, ms by ms, as means over the recorded samples."""
-    if not _has_astrocyte(network):
+    astro = _with_astrocyte(network)
+    if astro is None:
         return
-    level, eta = np.mean([a.astrocyte for a in recorded], axis=0), _learning_rate(network, recorded)
+    level, eta = np.mean([a.astrocyte for a in recorded], axis=0), _learning_rate(astro, recorded)
     for ms, (a, rate) in enumerate(zip(level, eta, strict=True)):
         context.tracker.metrics({"astrocyte/level": a, "astrocyte/eta": rate}, step=ms)
     for ms in (m for m in MARKS_MS if m < len(level)):

@@ -25,16 +25,16 @@ KERNEL_NAMES = {
 }
 
 
-def branching(factors: Sequence[float], rates_hz: NDArray[Any]) -> Figure:
-    """Branching factor of each sample as a histogram, and against the sample's mean rate (Hz); NaN are left out."""
+def branching(factors: Sequence[float], rates: NDArray[Any], unit: str = "Hz") -> Figure:
+    """Branching factor of each sample as a histogram, and against the sample's mean rate (in `unit`); NaN are left out."""
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)
     values = np.asarray(factors, np.float64)
     finite = np.isfinite(values)
     _histogram(left, values[finite], BLUE)
     left.set(xlabel="branching factor", ylabel="samples")
-    right.plot(rates_hz[finite], values[finite], "o", color=BLUE, markersize=4, alpha=0.6)
-    right.set(xlabel="mean rate of the sample (Hz)", ylabel="branching factor")
+    right.plot(rates[finite], values[finite], "o", color=BLUE, markersize=4, alpha=0.6)
+    right.set(xlabel=f"mean rate of the sample ({unit})", ylabel="branching factor")
     if finite.any():
         spread = f" ± {values[finite].std(ddof=1):.3f}" if finite.sum() > 1 else ""
         left.set_title(
@@ -43,18 +43,18 @@ def branching(factors: Sequence[float], rates_hz: NDArray[Any]) -> Figure:
     return figure
 
 
-def rates(excitatory_hz: NDArray[Any], inhibitory_hz: NDArray[Any]) -> Figure:
-    """Mean rate (Hz) of each neuron, excitatory and inhibitory apart, in shares of each kind."""
+def rates(kinds: Mapping[str, NDArray[Any]], unit: str = "Hz") -> Figure:
+    """Mean rate (in `unit`) of each neuron, each of at most two kinds of neurons apart, in shares of its kind."""
     figure = new_figure(6, 3.6)
     axis = figure.subplots()
-    both = np.concatenate([excitatory_hz, inhibitory_hz])
+    both = np.concatenate(list(kinds.values()))
     bins = np.linspace(0, float(both.max()) or 1.0, 41).tolist()
-    kinds = (("excitatory", excitatory_hz, BLUE, {"alpha": 0.6}), ("inhibitory", inhibitory_hz, VERMILION, OUTLINE))
-    for name, values, colour, style in kinds:
-        label = f"{name}: {len(values)} neurons, mean {values.mean():.1f} Hz"
+    styles: tuple[tuple[str, dict[str, Any]], ...] = ((BLUE, {"alpha": 0.6}), (VERMILION, OUTLINE))
+    for (name, values), (colour, style) in zip(kinds.items(), styles, strict=False):
+        label = f"{name}: {len(values)} neurons, mean {values.mean():.3g} {unit}"
         shares = np.full(len(values), 100 / max(len(values), 1))
         axis.hist(values, bins=bins, weights=shares, color=colour, label=label, **style)
-    axis.set(xlabel="rate (Hz)", ylabel="share of the neurons (%)")
+    axis.set(xlabel=f"rate ({unit})", ylabel="share of the neurons (%)")
     axis.legend(frameon=False)
     return figure
 
@@ -62,20 +62,20 @@ def rates(excitatory_hz: NDArray[Any], inhibitory_hz: NDArray[Any]) -> Figure:
 OUTLINE: dict[str, Any] = {"histtype": "step", "linewidth": 1.8}
 
 
-def population(liquid: NDArray[Any], inputs: NDArray[Any]) -> Figure:
-    """Spikes per ms over the sample, `(samples, T)`: mean and standard deviation over samples, and one sample."""
+def population(liquid: NDArray[Any], inputs: NDArray[Any], unit: str = "ms") -> Figure:
+    """Spikes per step (one `unit`) of `(samples, T)`: mean and standard deviation over samples, and one sample."""
     figure = new_figure(8, 3.6)
     axis = figure.subplots()
     for name, values, colour, line in (("liquid", liquid, BLUE, "-"), ("input", inputs, GREY, "-.")):
         _band(axis, values, colour, line, f"{name}, mean ± deviation of {len(values)} samples")
     axis.plot(liquid[0], color=BLUE, linewidth=0.6, alpha=0.6, label="liquid, first sample")
-    axis.set(xlabel="time (ms)", ylabel="spikes per ms", xlim=(0, liquid.shape[1] - 1))
+    axis.set(xlabel=f"time ({unit})", ylabel=f"spikes per {unit}", xlim=(0, liquid.shape[1] - 1))
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False, fontsize="small")
     return figure
 
 
-def synchrony(fano: Sequence[float], correlation: Sequence[float]) -> Figure:
+def synchrony(fano: Sequence[float], correlation: Sequence[float], bin_steps: int = 10, unit: str = "ms") -> Figure:
     """Fano factor of the population and mean pairwise correlation of each sample; NaN are left out."""
     figure = new_figure(9, 3.2)
     quantities = (
@@ -87,18 +87,18 @@ def synchrony(fano: Sequence[float], correlation: Sequence[float]) -> Figure:
         finite = finite[np.isfinite(finite)]
         _histogram(axis, finite, GREEN)
         axis.axvline(mark, color="black", linestyle=":", label=label)
-        axis.set(xlabel=f"{name} (10-ms bins)", ylabel="samples")
+        axis.set(xlabel=f"{name} ({bin_steps}-{unit} bins)", ylabel="samples")
         axis.legend(frameon=False)
     return figure
 
 
-def avalanches(waves: Mapping[str, Avalanches], fits: Mapping[str, PowerLaw | None]) -> Figure:
+def avalanches(waves: Mapping[str, Avalanches], fits: Mapping[str, PowerLaw | None], unit: str = "ms") -> Figure:
     """Share of avalanches at least as large as x, for sizes and durations.
 
     `waves` holds the `measured` and the `shuffled` activity, `fits` the power laws of the measured one where there are.
     """
     figure = new_figure(9, 3.8)
-    labels = {"sizes": "avalanche size (spikes above the threshold)", "durations": "avalanche duration (ms)"}
+    labels = {"sizes": "avalanche size (spikes above the threshold)", "durations": f"avalanche duration ({unit})"}
     for axis, (name, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
         axis.set(xlabel=label, ylabel="share that is as large or larger")
         data = getattr(waves["measured"], name)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError, build
-from runners.liquids import activity, network_counts
 from runners.models import SavedModel, open_model
 
 if TYPE_CHECKING:
@@ -31,8 +29,8 @@ class Evaluate:
         maximum = model.encoding.get("maximum")
         with context.phase("data") as advance:
             dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
-        if dataset.n_in != model.network.liquid.n_in:
-            raise UserError(f"data={dataset.name}: {dataset.n_in} channels, the model has {model.network.liquid.n_in}")
+        if dataset.n_in != model.network.n_in:
+            raise UserError(f"data={dataset.name}: {dataset.n_in} channels, the model has {model.network.n_in}")
         if len(dataset.class_names) != len(model.class_names):
             raise UserError(
                 f"data={dataset.name}: {len(dataset.class_names)} classes, the model knows {len(model.class_names)}"
@@ -48,11 +46,11 @@ class Evaluate:
         model, dataset = context.prepared
         log_dataset(context, dataset)
         context.tracker.tags({"lsmrun.checkpoint": str(context.checkpoint)})
-        store = network_counts(context, dataclasses.replace(model.network), "test", dataset.test.inputs)
+        store = model.network.counts(context, "test", dataset.test.inputs)
         predicted = model.fitted.predict(store.counts)
         right = accuracy(dataset.test.labels, predicted)
         results: dict[str, Any] = {"test/accuracy": right.value, "test/standard_error": right.standard_error}
-        context.tracker.metrics(results | activity(model.network, store))
+        context.tracker.metrics(results | model.network.activity(store))
         matrix = confusion_matrix(dataset.test.labels, predicted, len(model.class_names))
         context.tracker.figure(plots.confusion(matrix, model.class_names, dataset.name), "pictures/confusion.png")
         return results

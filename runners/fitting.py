@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def fit(
-    context: Context, features: dict[str, Features], n_classes: int, phase: str
+    context: Context, features: dict[str, Features], n_classes: int, phase: str, window: float = 1.0
 ) -> tuple[FittedReadout, list[dict[str, float]]]:
-    """Fit the readout on the training part, chosen by the validation part; survives a kill if the readout does."""
+    """Fit the readout on the training part, chosen by the validation part; survives a kill if the readout does.
+
+    `window` is what turns a count into a rate, for readouts that ask for it.
+    """
     from lsm.readout import fit_readout
 
     contents = [fingerprint(features[part].counts, features[part].labels) for part in ("train", "valid")]
-    about = {"readout": context.config["readout"], "features": contents, "seed": context.seed}
+    about = {"readout": context.config["readout"], "features": contents, "seed": context.seed, "window": window}
     cache = Cache(context.home, cache_key("readout", about), about)
     path = cache.folder / "state.npz"
     history: dict[int, dict[str, float]] = {}
@@ -46,6 +49,7 @@ def fit(
         fitted = fit_readout(
             context.readout, features["train"], features["valid"], n_classes, context.seed, threads=context.threads,
             on_epoch=on_epoch, progress=advance, save=save, state=state,
+            window=window,
         )  # fmt: skip
         path.unlink(missing_ok=True)
     return fitted, [history[epoch] for epoch in sorted(history)]

@@ -13,10 +13,8 @@ from runners.checkpoint import Cache, cache_key, fingerprint
 from runners.fitting import fit
 from runners.liquids import (
     PARTS,
-    activity,
     load_dataset,
     log_dataset,
-    network_counts,
     trained_network,
     warn_if_useless,
 )
@@ -71,8 +69,8 @@ class Join:
         """The counts of network `k` in every part, and what it did and cost."""
         context.progress.say(f"network {k + 1} of {self.liquids}")
         network = trained_network(context, context.model, dataset, self.liquids * context.seed + k)
-        stores = {p: network_counts(context, network, p, getattr(dataset, p).inputs, self.windows) for p in PARTS}
-        values = activity(network, stores["test"])
+        stores = {p: network.counts(context, p, getattr(dataset, p).inputs, self.windows) for p in PARTS}
+        values = network.activity(stores["test"])
         warn_if_useless(context, network, values, len(dataset.test))
         values["cost/init_s"] = network.init_s
         values["cost/run_s"] = sum(store.seconds for store in stores.values())

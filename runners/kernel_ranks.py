@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.check import UserError
-from runners.liquids import Network, activity, network_counts
+from runners.network import Network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Inputs
@@ -70,43 +70,49 @@ def measure_ranks(
     from lsm.streams import generator
     from runners.liquids import evenly
 
-    test, run_ms, seed = dataset.test, network.parameters.run_ms, context.seed
-    perturbed = noisy_set(test.inputs, noise, run_ms, generator(seed, "test noise of inputs"))
-    clean = network_counts(context, network, "test", test.inputs)
-    noisy = network_counts(context, network, "test-noisy", perturbed)
+    test, presented, seed = dataset.test, network.clock.presented, context.seed
+    perturbed = noisy_set(test.inputs, noise, presented, generator(seed, "test noise of inputs"))
+    clean = network.counts(context, "test", test.inputs)
+    noisy = network.counts(context, "test-noisy", perturbed)
     rng = generator(seed, "kernel draws")
     columns = [draw_columns(test.labels, per_class, rng) for _ in range(draws)]
     singles = []
     for k, sample in enumerate(evenly(len(test), copied_inputs)):
-        same = noisy_copies(test.inputs, sample, len(columns[0]), noise, run_ms, generator(seed, f"copies of {sample}"))
-        singles.append(network_counts(context, network, f"test-copies-{k}", same))
+        same = noisy_copies(
+            test.inputs, sample, len(columns[0]), noise, presented, generator(seed, f"copies of {sample}")
+        )
+        singles.append(network.counts(context, f"test-copies-{k}", same))
     with context.phase("ranks", total=2 * draws + len(singles), unit="matrices") as advance:
         matrices = [(clean.counts, at) for at in columns] + [(noisy.counts, at) for at in columns]
         matrices += [(store.counts, np.arange(len(store.counts))) for store in singles]
         spectra = _spectra(matrices, context.threads, advance)
     found = dict(zip(KINDS, (spectra[:draws], spectra[draws : 2 * draws], spectra[2 * draws :]), strict=True))
     results = {"kernel/columns": float(len(columns[0])), **_means(found)}
-    results["liquid/rate_noisy_hz"] = activity(network, noisy)["liquid/rate_hz"]
+    if "liquid/rate_hz" in (activity := network.activity(noisy)):
+        results["liquid/rate_noisy_hz"] = activity["liquid/rate_hz"]
     return KernelRanks(
-        results=results | activity(network, clean),
+        results=results | network.activity(clean),
         spectra={kind: several[0].values for kind, several in found.items()},
         ranks={kind: [s.rank for s in several] for kind, several in found.items()},
     )
 
 
-def noisy_set(inputs: Inputs, noise: NoiseSettings, run_ms: int, rng: np.random.Generator) -> Inputs:
-    """The whole set with noise: on pixels, or in time on each event (as published: on all events of a sample alike)."""
+def noisy_set(inputs: Inputs, noise: NoiseSettings, presented: int | None, rng: np.random.Generator) -> Inputs:
+    """The whole set with noise: on pixels, or in time on each event (as published: on all events of a sample alike).
+
+    Events stay in the first `presented` ms of a recording.
+    """
     from lsm.encode import Events
     from lsm.noise import jittered, noisy_images, shifted
 
     if isinstance(inputs, Events):
         move = shifted if noise.as_published else jittered
-        return move(inputs, noise.time_ms, rng, run_ms)
+        return move(inputs, noise.time_ms, rng, presented)
     return noisy_images(inputs, noise.pixels, rng, own_maximum=noise.as_published)
 
 
 def noisy_copies(
-    inputs: Inputs, sample: int, n: int, noise: NoiseSettings, run_ms: int, rng: np.random.Generator
+    inputs: Inputs, sample: int, n: int, noise: NoiseSettings, presented: int | None, rng: np.random.Generator
 ) -> Inputs:
     """`n` noisy copies of one sample; images differ in their Bernoulli draws, too."""
     from lsm.encode import Events
@@ -114,7 +120,7 @@ def noisy_copies(
 
     same = copies(inputs, sample, n)
     if isinstance(same, Events):
-        return jittered(same, noise.time_ms, rng, run_ms)
+        return jittered(same, noise.time_ms, rng, presented)
     return noisy_images(same, noise.copy_pixels, rng)
 
 

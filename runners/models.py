@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lsm.encode import Dataset
     from lsm.readout import FittedReadout
     from runners.context import Context
-    from runners.liquids import Network
+    from runners.network import Network
 
 ARRAYS, ABOUT = "model.safetensors", "model.yaml"
 FORMAT = "lsmrun-liquid-1"
@@ -41,22 +41,12 @@ def write_model(
     from omegaconf import OmegaConf
     from safetensors.numpy import save_file
 
-    liquid = network.liquid
-    arrays: dict[str, np.ndarray] = {
-        "pre": liquid.pre.astype(np.uint32),
-        "post": liquid.col,
-        "w_start": liquid.w_start,
-        "w_init": network.weights,
-        "sensed": liquid.sensed,
-        "positions": liquid.positions,
-    }
+    arrays: dict[str, np.ndarray] = dict(network.arrays())
     arrays |= {READOUT + name: np.require(array, requirements="C") for name, array in fitted.arrays().items()}
     about = {
         "format": FORMAT,
         "class_names": list(dataset.class_names),
         "encoding": dict(dataset.encoding),
-        "n_excitatory": liquid.n_exc,
-        "n_inputs": liquid.n_in,
         "seed": network.seed,
         "config": config,
     }
@@ -97,20 +87,18 @@ def _read(folder: Path) -> SavedModel:
     from omegaconf import OmegaConf
     from safetensors.numpy import load_file
 
-    from lsm.liquid import assemble
     from lsm.readout import restore_readout
-    from runners.liquids import Network
+    from runners.liquids import restored_network
 
     about: Any = OmegaConf.to_container(OmegaConf.load(folder / ABOUT))
     if about.get("format") != FORMAT:
         raise UserError(f"{folder / ABOUT}: format={about.get('format')}: this version reads {FORMAT}")
     arrays = load_file(folder / ARRAYS)
+    for name in ("n_excitatory", "n_inputs"):  # among the arrays since networks of other kinds are saved, too
+        if name in about:
+            arrays.setdefault(name, np.asarray(about[name]))
     parameters = build(about["config"]["model"], "model")
-    liquid = assemble(
-        parameters.n_neurons, about["n_excitatory"], about["n_inputs"], arrays["positions"],
-        arrays["pre"].astype(np.int64), arrays["post"].astype(np.int64), arrays["w_start"], arrays["sensed"],
-    )  # fmt: skip
     readout = {name.removeprefix(READOUT): array for name, array in arrays.items() if name.startswith(READOUT)}
     fitted = restore_readout(build(about["config"]["readout"], "readout"), readout)
-    network = Network(parameters, liquid, arrays["w_init"], np.zeros((0, 7)), about["seed"], "saved", 0.0)
+    network = restored_network(parameters, arrays, about["seed"], about["encoding"])
     return SavedModel(network, fitted, tuple(about["class_names"]), about["encoding"], about["config"], folder / ARRAYS)

@@ -48,7 +48,11 @@ class Plan:
     @property
     def params(self) -> dict[str, Any]:
         """What the run is, as flat keys; how it is made (paths, threads) is left to the artifact `config.yaml`."""
-        flat = flatten({key: value for key, value in self.config.items() if key not in NOT_PART_OF_THE_JOB})
+        own = {key: value for key, value in self.config.items() if key not in NOT_PART_OF_THE_JOB}
+        for name in own:
+            if borrowed := _borrowed(self.config, name):  # told once, as the section of its own
+                own[name] = {key: value for key, value in own[name].items() if key not in borrowed}
+        flat = flatten(own)
         return {key: value for key, value in flat.items() if not key.endswith("_target_")} | self.chosen
 
     @property
@@ -70,9 +74,20 @@ def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     runner = build(_section(config, "runner"), "runner")
     if not callable(getattr(runner, "run", None)):
         raise UserError(f"runner={choices.get('runner')}: {type(runner).__name__} has no run(context)")
-    parts = {name: build(_section(config, name), name) for name in getattr(runner, "needs", NEEDS)}
+    needs = getattr(runner, "needs", NEEDS)
+    for part in (part for name in needs for part in _borrowed(config, name)):
+        build(config[part], part)  # so that its errors are told under the name that the user typed
+    parts = {name: build(_section(config, name), name) for name in needs}
     check_kinds(parts.get("model"), parts.get("data"), choices, lambda: _data_targets([CONF, *folders]))
     return Plan(config, choices, tuple(hydra.overrides.task), options, runner, parts)
+
+
+def _borrowed(config: Mapping[str, Any], name: str) -> list[str]:
+    """Sections that the section `name` refers to as a whole, as in `model.device: ${device}`."""
+    section = config.get(name)
+    if not isinstance(section, Mapping):
+        return []
+    return [k for k, v in section.items() if isinstance(v, Mapping) and "_target_" in v and v == config.get(k)]
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

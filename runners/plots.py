@@ -26,21 +26,26 @@ MOST_INPUTS_DRAWN = 1500
 def spike_raster(
     spikes: NDArray[Any],
     inputs: NDArray[Any],
-    n_excitatory: int,
+    n_excitatory: int | None,
     astrocyte: NDArray[Any] | None = None,
     eta: NDArray[Any] | None = None,
     title: str = "",
+    unit: str = "ms",
 ) -> Figure:
-    """One sample, ms by ms: liquid on top, active inputs below, the astrocyte A and the learning rate at the bottom.
+    """One sample, step by step: liquid on top, active inputs below, the astrocyte A and the learning rate at the bottom.
 
-    `spikes (T, n)` with the excitatory neurons first, `inputs (T, n_in)`; `astrocyte`, `eta` `(T,)` or None.
+    `spikes (T, n)` with the excitatory neurons first, or all of one kind with `n_excitatory` None, `inputs (T, n_in)`;
+    `astrocyte`, `eta` `(T,)` or None. A step is one `unit`.
     """
     heights = [4.0, 1.6] if astrocyte is None else [4.0, 1.6, 1.4]
     figure = new_figure(9, sum(heights) + 0.9)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     steps, n = spikes.shape
-    _dots(axes[0], spikes[:, :n_excitatory], 0, BLUE, "excitatory")
-    _dots(axes[0], spikes[:, n_excitatory:], n_excitatory, VERMILION, "inhibitory")
+    if n_excitatory is None:
+        _dots(axes[0], spikes, 0, BLUE, "liquid")
+    else:
+        _dots(axes[0], spikes[:, :n_excitatory], 0, BLUE, "excitatory")
+        _dots(axes[0], spikes[:, n_excitatory:], n_excitatory, VERMILION, "inhibitory")
     axes[0].set(ylabel="liquid neuron", ylim=(-0.5, n - 0.5))
     axes[0].set_title(title, loc="left")
     _legend_above(axes[0])
@@ -60,7 +65,7 @@ def spike_raster(
         axes[2].set(ylabel="learning rate")
         axes[2].set_ylim(bottom=min(0.0, 1.1 * float(np.min(astrocyte))))
         axes[2].legend(loc="upper right", frameon=False)
-    axes[-1].set(xlabel="time (ms)", xlim=(0, steps))
+    axes[-1].set(xlabel=f"time ({unit})", xlim=(0, steps))
     return figure
 
 

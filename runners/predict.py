@@ -41,22 +41,17 @@ class Predict:
         model = open_model(context)
         with context.phase("files") as advance:
             inputs = encode_files(paths, model.encoding, progress=advance)
-        if inputs.n_in != model.network.liquid.n_in:
-            raise UserError(f"runner.input={self.input}: {inputs.n_in} channels, not {model.network.liquid.n_in}")
+        if inputs.n_in != model.network.n_in:
+            raise UserError(f"runner.input={self.input}: {inputs.n_in} channels, not {model.network.n_in}")
         return model, file_names(paths, model.encoding), inputs
 
     def run(self, context: Context) -> dict[str, float]:
         """Present every file to the liquid and write the CSV, complete or not at all."""
-        from lsm.protocol import spike_counts
-
         model, names, inputs = context.prepared
         network = model.network
         with context.phase("RUN", total=len(inputs), unit="samples") as advance:
-            out = spike_counts(
-                network.liquid, network.parameters, network.weights, inputs, network.seed, "predict",
-                threads=context.threads, progress=advance,
-            )  # fmt: skip
-        scores = model.fitted.scores(out.counts)
+            counts = network.present(inputs, "predict", context.threads, advance)
+        scores = model.fitted.scores(counts)
         target = Path(self.output).expanduser()
         unfinished = target.with_name(f"{target.name}.part")
         with unfinished.open("w", newline="", encoding="utf-8") as file:
@@ -66,7 +61,7 @@ class Predict:
                 rows.writerow([name, model.class_names[int(np.argmax(row))], *(f"{value:.6g}" for value in row)])
         unfinished.replace(target)
         context.progress.say(f"{len(names)} labels written to {target}")
-        silent: Any = (out.counts.sum(axis=1) == 0).sum()
+        silent: Any = (counts.sum(axis=1) == 0).sum()
         if silent:
             context.progress.warn(f"{silent} files evoke no spike in the liquid; their label is a guess")
         return {}

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
 from runners.fitting import fit
-from runners.liquids import load_dataset, log_dataset, network_counts, raw_counts, trained_network
+from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Split
@@ -183,12 +183,11 @@ def _counts(context: Context, dataset: Dataset, tests: dict[str, Split], kind: s
     """Counts of training and validation of `dataset` and of every test split, behind its liquid or without one."""
     splits = {"train": dataset.train, "valid": dataset.valid}
     if kind == "raw":
-        run_ms, seed = context.model.run_ms, context.seed
-        found = {name: raw_counts(context, name, split.inputs, run_ms, seed) for name, split in splits.items()}
-        return found | {name: raw_counts(context, "test", split.inputs, run_ms, seed) for name, split in tests.items()}
+        found = {name: raw_counts(context, dataset, name, split.inputs) for name, split in splits.items()}
+        return found | {name: raw_counts(context, dataset, "test", split.inputs) for name, split in tests.items()}
     network = trained_network(context, context.model, dataset, context.seed)
-    found = {name: network_counts(context, network, name, split.inputs).counts for name, split in splits.items()}
-    return found | {name: network_counts(context, network, "test", s.inputs).counts for name, s in tests.items()}
+    found = {name: network.counts(context, name, split.inputs).counts for name, split in splits.items()}
+    return found | {name: network.counts(context, "test", s.inputs).counts for name, s in tests.items()}
 
 
 def _split(compared: Compared, recordings: list[NDArray[Any]], chosen: NDArray[np.int64], whole: Dataset) -> Split:

@@ -3,6 +3,7 @@
 from lsm.readout.adadelta import Adadelta, adadelta_trajectory
 from lsm.readout.contract import Features, FittedReadout, Readout, fit_readout, restore_readout
 from lsm.readout.features import silent_samples
+from lsm.readout.probe import LinearProbe
 from lsm.readout.regression import Logistic, Ridge
 from lsm.readout.softmax import Softmax
 
@@ -10,6 +11,7 @@ __all__ = [
     "Adadelta",
     "Features",
     "FittedReadout",
+    "LinearProbe",
     "Logistic",
     "Readout",
     "Ridge",

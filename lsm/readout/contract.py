@@ -14,6 +14,7 @@ A readout is named in YAML by `_target_` and its keyword arguments. Only two met
 | `progress` | call as `progress(done, total)` |
 | `save` | call now and then as `save({name: array})` with all that is needed to go on |
 | `state` | what the last `save` before a kill was given, else None |
+| `window` | what turns a count into a rate: the number of steps (or ms) that were counted |
 
 What `fit` returns may offer `epoch` (the chosen one), and `arrays() -> {name: array}`, which together with a method
 `restore(arrays)` of the settings lets a saved model be scored later. No readout ever sees test data.
@@ -105,7 +106,7 @@ def fit_readout(
     threads: int | None = None,
     **callbacks: Any,
 ) -> FittedReadout:
-    """Fit any readout, giving it those of `on_epoch`, `progress`, `state`, `save` that its `fit` takes.
+    """Fit any readout, giving it those of `on_epoch`, `progress`, `state`, `save`, `window` that its `fit` takes.
 
     `threads` limits the linear algebra (None: as it stands); only ridge and logistic regression profit from more than
     one, and only their last bits depend on it. Raises `ValueError` on features that do not fit together.

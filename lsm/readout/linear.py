@@ -1,6 +1,6 @@
 """The linear layer that all readouts here end in, its softmax loss, and the loop over epochs with its choice.
 
-    scores = scale * (counts @ weights) + bias          scale = 1 / max(sum of the sample's counts, 1)
+    scores = scale * (counts @ weights) + bias          scale = 1 / max(sum of the sample's counts, 1), or 1
 
 Centring and global scaling of the features are folded into `weights` and `bias`.
 """
@@ -27,28 +27,35 @@ class LinearScorer:
     """Linear scores of L1-normalised counts; computed in the precision of `weights`.
 
     `weights (n_features, n_classes)`, `bias (n_classes,)`; `batch_maximum` > 0 divides each sample by the largest
-    share within its batch of that size, as the published code does; `epoch` is the one the weights are from.
+    share within its batch of that size, as the published code does; `epoch` is the one the weights are from. With
+    `absolute` counts are taken as they are, so that a sample with more spikes has larger scores.
     """
 
     weights: NDArray[Any]
     bias: NDArray[np.float64]
     batch_maximum: int = 0
     epoch: int = 0
+    absolute: bool = False
 
     def scores(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """`(n, n_classes)` scores; raises `ValueError` where the number of features is another."""
         if counts.ndim != 2 or counts.shape[1] != len(self.weights):
             raise ValueError(f"counts of shape {counts.shape}, but the readout has {len(self.weights)} features")
-        scale = batch_maximum_scales(counts, self.batch_maximum) if self.batch_maximum else inverse_sums(counts)
         out = np.empty((len(counts), len(self.bias)))
         with blas_threads(1):  # so that the scores do not depend on the number of threads
             for part in chunks(len(counts)):
                 out[part] = counts[part].astype(self.weights.dtype) @ self.weights
+        if self.absolute:
+            return out + self.bias
+        scale = batch_maximum_scales(counts, self.batch_maximum) if self.batch_maximum else inverse_sums(counts)
         return out * scale[:, None] + self.bias
 
     def arrays(self) -> Arrays:
         """Everything that scoring needs."""
-        return {"weights": self.weights, "bias": self.bias, "batch_maximum": np.asarray(self.batch_maximum)}
+        numbers = {"batch_maximum": np.asarray(self.batch_maximum)}
+        if self.absolute:
+            numbers["absolute"] = np.asarray(True)
+        return {"weights": self.weights, "bias": self.bias, **numbers}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]], epoch: int = 0) -> LinearScorer:
@@ -59,7 +66,7 @@ class LinearScorer:
         weights, bias = np.asarray(arrays["weights"]), np.asarray(arrays["bias"])
         if weights.ndim != 2 or bias.shape != weights.shape[1:]:
             raise ValueError(f"saved readout has weights of shape {weights.shape} and bias of shape {bias.shape}")
-        return LinearScorer(weights, bias, int(arrays["batch_maximum"]), epoch)
+        return LinearScorer(weights, bias, int(arrays["batch_maximum"]), epoch, bool(arrays.get("absolute", False)))
 
     @staticmethod
     def folded(

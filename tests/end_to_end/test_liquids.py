@@ -236,7 +236,7 @@ def test_cross_validation_tests_every_sample_once(lsmrun: Run, home: Path) -> No
 
 # A process that dies without any clean-up, as by `kill -9`, after so many writes of the named kind.
 DIE = """
-    import os, sys, lsm.readout.linear, runners.checkpoint as c, runners.liquids as liquids, runners.fitting as fitting
+    import os, sys, lsm.readout.linear, runners.checkpoint as c, runners.astro_liquid as liquids, runners.fitting as fitting
     c.Throttle.ready = lambda self: True
     lsm.readout.linear.SAVE_EVERY_S = 0
     left = int(sys.argv[2])

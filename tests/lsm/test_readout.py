@@ -347,6 +347,8 @@ def test_the_options_in_conf_are_the_defaults_of_their_classes():
         text = path.read_text()
         assert text.startswith("# ")
         values = yaml.safe_load(text)
+        if "defaults" in values:  # a variant of another option
+            continue
         cls = getattr(readout, values.pop("_target_").removeprefix("lsm.readout."))
         assert set(values) == set(cls.__dataclass_fields__)
         assert cls(**values) == cls()

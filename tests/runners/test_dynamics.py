@@ -143,7 +143,7 @@ def test_pictures_of_silent_liquids_are_still_pictures() -> None:
     drawn(plots.avalanches(waves, {"sizes": None, "durations": None}))
     drawn(plots.branching([float("nan")] * 3, np.zeros(3)))
     drawn(plots.synchrony([float("nan")], [float("nan")]))
-    drawn(plots.rates(np.zeros(8), np.zeros(2)))
+    drawn(plots.rates({"excitatory": np.zeros(8), "inhibitory": np.zeros(2)}))
     zero = dict.fromkeys(("separation", "noisy", "generalisation"), np.zeros(4))
     drawn(plots.kernel(zero, {kind: [0] for kind in zero}))
 
