@@ -1,7 +1,7 @@
 """Where a learner of two senses takes its features from: cached counts of fixed networks, or anything that has gradients.
 
 A source gives the features of the samples of one sense, for all replicas at once: `(n_replicas, n_samples, n_features)`.
-The features of a fixed liquid are f = counts / n_steps (its mean firing rate per step).
+The features of a fixed liquid are f = counts / window (its mean firing rate per step).
 """
 
 from __future__ import annotations
@@ -42,17 +42,20 @@ class Source(Protocol):
     def features(self, variables: Mapping[str, Tensor], index: NDArray[np.int64]) -> Tensor:
         """Features `(n_replicas, n, n_features)` float32 of the samples `index` `(n_replicas, n)`."""
 
+    def take(self, index: NDArray[np.int64]) -> Source:
+        """The samples at `index`, in that order."""
+
 
 @dataclass(frozen=True)
 class Cached:
-    """Spike counts of fixed networks, one array `(n_samples, n_features)` for each replica, over `n_steps` steps.
+    """Spike counts of fixed networks, one array `(n_samples, n_features)` for each replica, to be divided by `window`.
 
     `offset` `(n_replicas, 1, n_features)` is subtracted and `factor` `(n_replicas, 1, 1)` multiplied after the division.
     Raises `ValueError` where shapes differ or there is no replica.
     """
 
     counts: Sequence[NDArray[Any]]
-    n_steps: int
+    window: float
     offset: Tensor | float = 0.0
     factor: Tensor | float = 1.0
 
@@ -84,7 +87,11 @@ class Cached:
     def features(self, variables: Mapping[str, Tensor], index: NDArray[np.int64]) -> Tensor:
         """Rates of the samples `index` `(n_replicas, n)`."""
         taken = np.stack([counts[rows] for counts, rows in zip(self.counts, index, strict=True)])
-        return (torch.from_numpy(taken.astype(np.float32)) / self.n_steps - self.offset) * self.factor
+        return (torch.from_numpy(taken.astype(np.float32)) / self.window - self.offset) * self.factor
+
+    def take(self, index: NDArray[np.int64]) -> Cached:
+        """The samples at `index`, in that order."""
+        return Cached([counts[index] for counts in self.counts], self.window, self.offset, self.factor)
 
     def standardised(self, like: Cached | None = None) -> Cached:
         """Centred, and divided by one standard deviation of all features, both measured on `like` (None: on itself).
@@ -93,12 +100,12 @@ class Cached:
         """
         means, factors = [], []
         for counts in (like or self).counts:
-            rates = np.asarray(counts, np.float64) / self.n_steps
+            rates = np.asarray(counts, np.float64) / self.window
             means.append(rates.mean(axis=0))
             deviation = float((rates - means[-1]).std())
             factors.append(1 / deviation if deviation > 1e-12 else 1.0)
         offset = torch.from_numpy(np.array(means, np.float32))[:, None]
-        return Cached(self.counts, self.n_steps, offset, torch.tensor(factors, dtype=torch.float32)[:, None, None])
+        return Cached(self.counts, self.window, offset, torch.tensor(factors, dtype=torch.float32)[:, None, None])
 
 
 Project = Callable[[Tensor], Tensor]

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lsm.descent import Variables
 from lsm.encode import Events
-from lsm.recurrent import RecurrentParameters
+from lsm.recurrent import Network
 from lsm.streams import generator, key
 
 G_IN_uS, G_REC_uS = (0.00156, 6.61329), (0.00606, 6.67268)
@@ -101,7 +101,7 @@ class RecurrentNetwork:
     `n_classes` 0 gives no readout: the network then serves as an encoder, by `features`.
     """
 
-    def __init__(self, parameters: RecurrentParameters, n_in: int, n_classes: int, prefix: str = "") -> None:
+    def __init__(self, parameters: Network, n_in: int, n_classes: int, prefix: str = "") -> None:
         self.parameters, self.n_in, self.n_classes, self.prefix = parameters, n_in, n_classes, prefix
         with torch.random.fork_rng(devices=[]):
             self._rnn = torch.nn.RNN(n_in, parameters.n_neurons, parameters.n_layers)

@@ -37,7 +37,7 @@ class TrainedSource:
     @property
     def n_features(self) -> int:
         """Width of the features: the network's neurons."""
-        return int(self.network.parameters.n_neurons)
+        return self.network.parameters.n_neurons
 
     @property
     def n_samples(self) -> int:
@@ -58,6 +58,10 @@ class TrainedSource:
         """Features `(1, n, n_neurons)` of the samples `index` `(1, n)`."""
         own = {name: tensor[0] for name, tensor in variables.items() if name.startswith(self.network.prefix)}
         return self.network.features(own, self.network.input(self.events, index[0]))[None]
+
+    def take(self, index: NDArray[np.int64]) -> TrainedSource:
+        """The samples at `index`, in that order."""
+        return TrainedSource(self.network, self.events.take(index), self.seed)
 
 
 def fit_network(
