@@ -71,7 +71,7 @@ def fit_network(
     callbacks: Callbacks | None = None,
     latest: bool = False,
 ) -> dict[str, Best]:
-    """Train on `parts["train"]`; the best epoch by the accuracy on each of the other parts, under its name.
+    """Train on `parts["train"]`; the best epoch by the accuracy on each of the other parts: `valid/accuracy`.
 
     Raises `ValueError` without training samples.
     """
@@ -92,7 +92,7 @@ def fit_network(
         for name, part in parts.items():
             if name != "train":
                 predicted = scores_of(network, variables, part.events).argmax(axis=1)
-                right[name] = np.array([np.mean(predicted == part.labels)])
+                right[f"{name}/accuracy"] = np.array([np.mean(predicted == part.labels)])
         return right
 
     descent = Descent(variables, 1, p.epochs, p.learning_rate, batches, loss, score, latest, stacked=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,50 +34,46 @@ def all_steps(dataset: Dataset, view: RramParameters, seed: int) -> Steps:
 
 
 def array_counts(
-    context: Context, parameters: RramParameters, steps: Steps, seed: int, branch: str = ""
+    context: Context,
+    parameters: RramParameters,
+    steps: Steps,
+    seed: int,
+    branch: str = "",
+    advance: Callable[[int], object] = lambda done: None,
 ) -> dict[str, CountStore]:
-    """Spike counts of all parts by the liquid of this seed and branch, from the cache as far as it goes."""
-    from lsm.rram.encoder import build_encoder, calibrated
+    """Spike counts of all parts by the liquid of this seed and branch, from the cache as far as it goes.
+
+    `advance(done)` is told how many samples of all parts are done.
+    """
+    from lsm.rram.encoder import STATS, build_encoder, calibrated, encode_blocks
 
     n_in = steps["train"].n_in
+    assert parameters.n_neurons is not None, "parameters are complete"
     about: dict[str, Any] = {"code": code_digest("rram/*"), "parameters": dataclasses.asdict(parameters)}
     about |= {"maps": _maps(parameters), "n_in": n_in, "branch": branch, "seed": seed}
     if parameters.device.adc_bits is not None:  # the training part sets the scale
         about["calibration"] = inputs_fingerprint(steps["train"])
-    encoder = None
-    stores = {}
+    encoder, stores, before = None, {}, 0
     for part, events in steps.items():
         full = {**about, "part": part, "inputs": inputs_fingerprint(events)}
         cache = Cache(context.home, cache_key("array", full), full)
         with cache.alone(context.progress.say):
-            stores[part] = _store(context, cache.folder, part, len(events), parameters)
-            if stores[part].complete:
-                continue
-            if encoder is None:
+            store = CountStore(cache.folder, part, (len(events), parameters.n_neurons), len(STATS), context.resume)
+            if not store.complete and encoder is None:
                 encoder = build_encoder(parameters, n_in, seed, branch)
                 encoder = calibrated(encoder, steps["train"], threads=context.threads)
-            _encode(context, encoder, events, stores[part], part, f"{branch} {part}".strip())
+            if not store.complete and encoder is not None:
+                started = time.perf_counter()
+                for block, out in encode_blocks(
+                    encoder, events, threads=context.threads, seed=seed, part=part, start=store.done
+                ):
+                    store.write(block, out.counts, out.stats, time.perf_counter() - started)
+                    advance(before + block.stop)
+                    started = time.perf_counter()
+        before += len(events)
+        advance(before)
+        stores[part] = store
     return stores
-
-
-def _store(context: Context, folder: Path, part: str, n: int, parameters: RramParameters) -> CountStore:
-    from lsm.rram.encoder import STATS
-
-    assert parameters.n_neurons is not None, "parameters are complete"
-    return CountStore(folder, part, (n, parameters.n_neurons), len(STATS), context.resume)
-
-
-def _encode(context: Context, encoder: Any, events: Events, store: CountStore, part: str, phase: str) -> None:
-    from lsm.rram.encoder import encode_blocks
-
-    with context.phase(f"encode {phase}", total=len(events), unit="samples") as advance:
-        advance(store.done)
-        started = time.perf_counter()
-        blocks = encode_blocks(encoder, events, threads=context.threads, seed=encoder.seed, part=part, start=store.done)
-        for block, out in blocks:
-            store.write(block, out.counts, out.stats, time.perf_counter() - started)
-            advance(block.stop)
-            started = time.perf_counter()
 
 
 def raw_step_counts(steps: Events) -> NDArray[np.uint16]:

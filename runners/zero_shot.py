@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SEEDS_FIXED, SEEDS_TRAINED = 10, 3
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Share, Share], Field(strict=False)]
 Weights = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
 Chosen = tuple[float | None, float | None]
 
@@ -53,7 +54,7 @@ class ZeroShot:
     ] = ()
     weights_second: Annotated[Weights, Field(description="as weights_first")] = ()
     thresholds: Annotated[
-        tuple[tuple[Share, Share], tuple[Share, Share]],
+        tuple[Shares, Shares],
         Field(strict=False, description="published: seen and unseen share, first searches second and back"),
     ] = ((0.70, 0.60), (0.65, 0.85))
     raw_control: Annotated[bool, Field(description="train heads on raw input counts, too")] = True

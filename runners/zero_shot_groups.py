@@ -16,6 +16,7 @@ from runners.liquids import inputs_fingerprint
 if TYPE_CHECKING:
     from lsm.datasets.pairs import PairedDataset
     from lsm.sources import Source
+    from runners.checkpoint import CountStore
     from runners.context import Context
 
 Sources = dict[str, tuple["Source", "Source"]]
@@ -50,7 +51,7 @@ def fixed_group(context: Context, prepared: Prepared, seeds: list[int], models: 
     by_sense: list[dict[str, Cached]] = []
     digests = []
     for name, steps, model in zip(prepared.pair.modalities, prepared.steps, models, strict=True):
-        stores = [array_counts(context, model, steps, seed, name) for seed in seeds]
+        stores = _counts(context, name, steps, seeds, model)
         by_sense.append({part: Cached([store[part].counts for store in stores], model.window) for part in PARTS})
         digests.append(fingerprint(*(store[part].counts for store in stores for part in PARTS)))
         tests = [store["test"].counts for store in stores]
@@ -69,6 +70,16 @@ def fixed_group(context: Context, prepared: Prepared, seeds: list[int], models: 
             )
     sources: Sources = {part: (by_sense[0][part], by_sense[1][part]) for part in PARTS}
     return Group(seeds, sources, {"features": digests, "windows": [m.window for m in models]})
+
+
+def _counts(context: Context, name: str, steps: Steps, seeds: list[int], model: Any) -> list[dict[str, CountStore]]:
+    """Counts of all parts, for each seed, behind one bar."""
+    n = sum(map(len, steps.values()))
+    with context.phase(f"encode {name}", total=n * len(seeds), unit="samples") as advance:
+        return [
+            array_counts(context, model, steps, seed, name, lambda done, k=k: advance(k * n + done))  # type: ignore[misc]
+            for k, seed in enumerate(seeds)
+        ]
 
 
 def raw_group(prepared: Prepared, seeds: list[int]) -> Group:

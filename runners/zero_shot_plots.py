@@ -46,7 +46,8 @@ def spread(outcome: Outcome) -> Figure:
         panel.set_title(name.replace("_to_", " searches "), loc="left", fontsize="medium")
         panel.set_ylim(0, 100)
     panels[0].set_ylabel("right at first (%)")
-    panels[-1].legend(loc="upper right", frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -61,8 +62,8 @@ def retrievals(trial: Trial, senses: tuple[Sense, Sense], n: int) -> Iterator[tu
             for group, classes in (("unseen", pair.unseen), ("seen", pair.seen))
             for row in _found(trial, q, g, classes, n)
         ]
-        figure = new_figure(1.25 * (FOUND + 1) + 0.6, 1.35 * len(rows) + 0.4)
-        axes = figure.subplots(len(rows), FOUND + 1, squeeze=False)
+        figure = _tiles(len(rows), FOUND + 1)
+        axes = np.array(figure.axes).reshape(len(rows), FOUND + 1)
         for line, (group, asked, found) in zip(axes, rows, strict=True):
             for axis in line:
                 axis.set_axis_off()
@@ -76,6 +77,19 @@ def retrievals(trial: Trial, senses: tuple[Sense, Sense], n: int) -> Iterator[tu
                 axis.set_title(f"{name} {'✓' if right else '✗'}", fontsize="small", color=GREEN if right else VERMILION)
         figure.suptitle(f"{q.name} searches {g.name}: query, and the first five found", fontsize="medium")
         yield f"{q.name}_to_{g.name}", figure
+
+
+def _tiles(rows: int, columns: int) -> Figure:
+    """Square axes with room for a line above each; placed by hand, since so many are slow to lay out."""
+    from matplotlib.figure import Figure
+
+    width, height = 1.2 * columns, 1.35 * rows + 0.4
+    figure = Figure(figsize=(width, height), dpi=100)
+    for r in range(rows):
+        for c in range(columns):
+            bottom = height - 0.4 - 1.35 * (r + 1) + 0.1
+            figure.add_axes((1.2 * c / width + 0.05 / width, bottom / height, 1.1 / width, 1.05 / height))
+    return figure
 
 
 def _found(
