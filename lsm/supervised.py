@@ -95,7 +95,7 @@ def fit_network(
                 right[f"{name}/accuracy"] = np.array([np.mean(predicted == part.labels)])
         return right
 
-    descent = Descent(variables, 1, p.epochs, p.learning_rate, batches, loss, score, latest, stacked=False)
+    descent = Descent(variables, 1, p.epochs, p.rate(len(train.labels)), batches, loss, score, latest, stacked=False)
     return descent.run(callbacks)
 
 

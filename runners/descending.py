@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.checkpoint import Arrays, Cache, cache_key, code_digest, read_arrays, write_arrays
+from runners.checkpoint import Arrays, Cache, cache_key, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from lsm.descent import Best, Callbacks
     from runners.context import Context
 
-CODE = ("descent", "contrastive", "prototypes", "sources", "srnn", "supervised", "recurrent", "retrieval")
+CODE = (
+    "contrastive",
+    "descent",
+    "prototypes",
+    "recurrent",
+    "retrieval",
+    "sources",
+    "srnn",
+    "streams",
+    "supervised",
+    "zero_shot",
+)
 """Files whose change may change what a training comes to."""
 
 
@@ -42,8 +53,7 @@ def descend(
     """
     from lsm.descent import Callbacks
 
-    full = {**about, "code": code_digest(*CODE)}
-    cache = Cache(context.home, cache_key("heads", full), full)
+    cache = Cache(context.home, cache_key("heads", about, code=CODE), about)
     state_path, result_path = cache.folder / "state.npz", cache.folder / "result.npz"
     course: list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]] = []
 

@@ -1,27 +1,35 @@
-"""From two senses, or one, to features: rasters of steps and the cached spike counts of liquids on arrays."""
+"""Rasters of steps of all parts of a data set, and the cached spike counts of several liquids that see them."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from runners.checkpoint import Cache, CountStore, cache_key, code_digest
-from runners.liquids import inputs_fingerprint
+from runners.progress import Progress
+from runners.rram_liquid import encoded_counts
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Events
+    from lsm.rram.cost import Branch
+    from lsm.rram.energy import Work
     from lsm.rram.parameters import RramParameters
+    from runners.checkpoint import CountStore
     from runners.context import Context
 
 PARTS = ("train", "valid", "test")
 Steps = dict[str, "Events"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Spike counts of a liquid by part, its size, and what a test sample and its projection ask of the hardware."""
+
+    stores: dict[str, CountStore]
+    branch: Branch
+    work: Work
 
 
 def all_steps(dataset: Dataset, view: RramParameters, seed: int) -> Steps:
@@ -33,58 +41,27 @@ def all_steps(dataset: Dataset, view: RramParameters, seed: int) -> Steps:
     }
 
 
-def array_counts(
-    context: Context,
-    parameters: RramParameters,
-    steps: Steps,
-    seed: int,
-    branch: str = "",
-    advance: Callable[[int], object] = lambda done: None,
-) -> dict[str, CountStore]:
-    """Spike counts of all parts by the liquid of this seed and branch, from the cache as far as it goes.
+def encoded(
+    context: Context, parameters: RramParameters, steps: Steps, seeds: Sequence[int], branch: str, dim: int
+) -> list[Encoded]:
+    """What the liquids of these seeds count in all parts, from the cache as far as it goes, behind one bar.
 
-    `advance(done)` is told how many samples of all parts are done.
+    Counts will be projected to `dim` dimensions. Another `branch` draws other devices from the same seeds. Raises `ValueError` for a conductance map that does not fit.
     """
-    from lsm.rram.encoder import STATS, build_encoder, calibrated, encode_blocks
+    from lsm.rram.encoder import build_encoder, calibrated
+    from lsm.rram.energy import branch_of, measured_work
 
-    n_in = steps["train"].n_in
-    assert parameters.n_neurons is not None, "parameters are complete"
-    about: dict[str, Any] = {"code": code_digest("rram/*"), "parameters": dataclasses.asdict(parameters)}
-    about |= {"maps": _maps(parameters), "n_in": n_in, "branch": branch, "seed": seed}
-    if parameters.device.adc_bits is not None:  # the training part sets the scale
-        about["calibration"] = inputs_fingerprint(steps["train"])
-    encoder, stores, before = None, {}, 0
-    for part, events in steps.items():
-        full = {**about, "part": part, "inputs": inputs_fingerprint(events)}
-        cache = Cache(context.home, cache_key("array", full), full)
-        with cache.alone(context.progress.say):
-            store = CountStore(cache.folder, part, (len(events), parameters.n_neurons), len(STATS), context.resume)
-            if not store.complete and encoder is None:
-                encoder = build_encoder(parameters, n_in, seed, branch)
-                encoder = calibrated(encoder, steps["train"], threads=context.threads)
-            if not store.complete and encoder is not None:
-                started = time.perf_counter()
-                for block, out in encode_blocks(
-                    encoder, events, threads=context.threads, seed=seed, part=part, start=store.done
-                ):
-                    store.write(block, out.counts, out.stats, time.perf_counter() - started)
-                    advance(before + block.stop)
-                    started = time.perf_counter()
-        before += len(events)
-        advance(before)
-        stores[part] = store
-    return stores
-
-
-def raw_step_counts(steps: Events) -> NDArray[np.uint16]:
-    """Filled bins of each input channel, `(n_samples, n_in)`: what a readout without any liquid would see."""
-    counts = np.zeros((len(steps), steps.n_in), np.uint16)
-    sample = np.repeat(np.arange(len(steps)), np.diff(steps.offsets))
-    np.add.at(counts, (sample, steps.packed & 0xFFFF), 1)
-    return counts
-
-
-def _maps(parameters: RramParameters) -> list[str]:
-    """Digests of a user's conductance maps."""
-    paths = (parameters.device.map_input, parameters.device.map_recurrent)
-    return [hashlib.sha256(Path(p).expanduser().read_bytes()).hexdigest()[:16] for p in paths if p is not None]
+    quiet = dataclasses.replace(context, progress=Progress(io.StringIO()))
+    total, done = len(seeds) * sum(map(len, steps.values())), 0
+    made = []
+    with context.phase(f"encode {branch}", total=total, unit="samples") as advance:
+        for seed in seeds:
+            encoder = build_encoder(parameters, steps["train"].n_in, seed, branch)
+            encoder = calibrated(encoder, steps["train"], threads=context.threads)
+            stores = {}
+            for part, events in steps.items():
+                stores[part] = encoded_counts(quiet, encoder, events, part, phase=f"encode {branch} {part}")
+                done += len(events)
+                advance(done)
+            made.append(Encoded(stores, branch_of(encoder), measured_work(encoder, stores["test"].stats, dim)))
+    return made

@@ -15,7 +15,8 @@ from runners.check import UserError
 from runners.checkpoint import fingerprint
 from runners.descending import Trained, descend
 from runners.encodings import Steps, all_steps
-from runners.liquids import inputs_fingerprint, log_dataset
+from runners.liquids import log_dataset
+from runners.network import inputs_fingerprint
 
 if TYPE_CHECKING:
     from lsm.descent import Best, Callbacks

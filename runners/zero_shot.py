@@ -155,7 +155,7 @@ class ZeroShot:
             return
         both = zip(prepared.models, weights, strict=True)
         models = [m if w is None else dataclasses.replace(m, weight_per_uS=w) for m, w in both]
-        yield fixed_group(context, prepared, seeds, models)
+        yield fixed_group(context, prepared, seeds, models, self.learner.dim, self.learner.epochs)
 
     def _fit(self, context: Context, prepared: Prepared, group: Group, phase: str, log: str | None) -> Trained:
         """Train the heads of one group, and its networks if they are not fixed."""

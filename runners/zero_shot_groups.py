@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.checkpoint import fingerprint
-from runners.encodings import PARTS, Steps, array_counts, raw_step_counts
-from runners.liquids import inputs_fingerprint
+from runners.encodings import PARTS, Encoded, Steps, encoded
+from runners.network import inputs_fingerprint
 
 if TYPE_CHECKING:
     from lsm.datasets.pairs import PairedDataset
     from lsm.sources import Source
-    from runners.checkpoint import CountStore
     from runners.context import Context
 
 Sources = dict[str, tuple["Source", "Source"]]
@@ -44,51 +43,67 @@ class Group:
     about: dict[str, Any]
 
 
-def fixed_group(context: Context, prepared: Prepared, seeds: list[int], models: Sequence[Any]) -> Group:
-    """Cached counts of the liquids of all seeds; tells how active they are."""
+def fixed_group(
+    context: Context, prepared: Prepared, seeds: list[int], models: Sequence[Any], dim: int, epochs: int
+) -> Group:
+    """Cached counts of the liquids of all seeds; tells how active they are, and what they cost.
+
+    Heads project to `dim` dimensions and are trained for `epochs`: what the costs of training are counted for.
+    """
     from lsm.sources import Cached
 
     by_sense: list[dict[str, Cached]] = []
-    digests = []
+    liquids: list[list[Encoded]] = []
     for name, steps, model in zip(prepared.pair.modalities, prepared.steps, models, strict=True):
-        stores = _counts(context, name, steps, seeds, model)
-        by_sense.append({part: Cached([store[part].counts for store in stores], model.window) for part in PARTS})
-        digests.append(fingerprint(*(store[part].counts for store in stores for part in PARTS)))
-        tests = [store["test"].counts for store in stores]
-        rate = float(np.mean([counts.mean() for counts in tests])) / model.steps
-        silent = float(np.mean([np.mean(~counts.any(axis=0)) for counts in tests]))
-        context.tracker.metrics(
-            {
-                f"liquid/{name}_spikes_per_step": rate,
-                f"liquid/{name}_silent_neurons": silent,
-                f"cost/encode_{name}_s": sum(store[part].seconds for store in stores for part in PARTS),
-            }
-        )
-        if not SILENT < rate < SATURATED:
-            context.progress.warn(
-                f"{name}: {100 * rate:.2g} % of the steps of a neuron have a spike; change the weights of its liquid"
-            )
+        made = encoded(context, model, steps, seeds, name, dim)
+        _tell_activity(context, name, made, model.steps)
+        by_sense.append({part: Cached([m.stores[part].counts for m in made], model.window) for part in PARTS})
+        liquids.append(made)
+    _tell_cost(context, liquids, models, dim, epochs)
+    digests = [fingerprint(*(m.stores[part].counts for m in made for part in PARTS)) for made in liquids]
     sources: Sources = {part: (by_sense[0][part], by_sense[1][part]) for part in PARTS}
     return Group(seeds, sources, {"features": digests, "windows": [m.window for m in models]})
 
 
-def _counts(context: Context, name: str, steps: Steps, seeds: list[int], model: Any) -> list[dict[str, CountStore]]:
-    """Counts of all parts, for each seed, behind one bar."""
-    n = sum(map(len, steps.values()))
-    with context.phase(f"encode {name}", total=n * len(seeds), unit="samples") as advance:
-        return [
-            array_counts(context, model, steps, seed, name, lambda done, k=k: advance(k * n + done))  # type: ignore[misc]
-            for k, seed in enumerate(seeds)
-        ]
+def _tell_activity(context: Context, name: str, made: list[Encoded], steps: int) -> None:
+    """Spikes per neuron and step in test samples, silent neurons, and the time that all parts took."""
+    tests = [m.stores["test"].counts for m in made]
+    rate = float(np.mean([counts.mean() for counts in tests])) / steps
+    context.tracker.metrics(
+        {
+            f"liquid/{name}_rate_per_step": rate,
+            f"liquid/{name}_silent_neurons": float(np.mean([np.sum(~counts.any(axis=0)) for counts in tests])),
+            f"cost/encode_{name}_s": sum(m.stores[part].seconds for m in made for part in PARTS),
+        }
+    )
+    if not SILENT < rate < SATURATED:
+        context.progress.warn(
+            f"{name}: a neuron spikes in {100 * rate:.2g} % of its steps; change runner.weights_first or _second"
+        )
+
+
+def _tell_cost(context: Context, liquids: list[list[Encoded]], models: Sequence[Any], dim: int, epochs: int) -> None:
+    """Named costs of training for a pair of samples, and its energy from measured spikes, as means over networks."""
+    from lsm.rram.cost import training_cost
+    from lsm.rram.energy import energy_pJ
+
+    cost = training_cost([made[0].branch for made in liquids], dim, epochs)
+    context.tracker.metrics({f"cost/{name}": float(value) for name, value in cost.items()})
+    if (constants := models[0].energy) is None:
+        return
+    by_network = [energy_pJ(a.work + b.work, constants) for a, b in zip(*liquids, strict=True)]
+    for name in by_network[0]:
+        context.tracker.metrics({f"energy/{name}_uJ": float(np.mean([e[name] for e in by_network])) * 1e-6})
 
 
 def raw_group(prepared: Prepared, seeds: list[int]) -> Group:
     """Filled bins of each input channel, the same for all seeds: what heads would see without any network."""
+    from lsm.rram.view import channel_counts
     from lsm.sources import Cached
 
     by_sense = []
     for steps in prepared.steps:
-        counts = {part: raw_step_counts(events) for part, events in steps.items()}
+        counts = {part: channel_counts(events) for part, events in steps.items()}
         by_sense.append({part: Cached([c] * len(seeds), steps["train"].n_steps) for part, c in counts.items()})
     sources: Sources = {part: (by_sense[0][part], by_sense[1][part]) for part in PARTS}
     return Group(seeds, sources, {"raw": _inputs(prepared)})
