@@ -34,7 +34,9 @@ def trained_network(context: Context, parameters: Any, dataset: Dataset, seed: i
     return network
 
 
-def restored_network(parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]) -> Network:
+def restored_network(
+    parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]
+) -> Network:
     """A network from the arrays of a saved model; `encoding` is that of the data set it was made for."""
     network: Network = kind_of(parameters).restored(parameters, arrays, seed, encoding)
     return network
