@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor
 from lsm.descent import Scores, one_thread
 
 SENSES = ("first", "second")
+DENSE_SIZE = 1 << 25  # 128 MB
+"""Most features that are kept as floating-point numbers; of more only those of a batch are converted."""
 
 
 class Source(Protocol):
@@ -86,8 +89,21 @@ class Cached:
 
     def features(self, variables: Mapping[str, Tensor], index: NDArray[np.int64]) -> Tensor:
         """Rates of the samples `index` `(n_replicas, n)`."""
+        if (dense := self._dense) is not None:
+            rows = (index + self.n_samples * np.arange(len(self.counts))[:, None]).ravel()
+            return dense.index_select(0, torch.from_numpy(rows)).view(*index.shape, -1)
         taken = np.stack([counts[rows] for counts, rows in zip(self.counts, index, strict=True)])
-        return (torch.from_numpy(taken.astype(np.float32)) / self.window - self.offset) * self.factor
+        return self._scaled(taken)
+
+    @cached_property
+    def _dense(self) -> Tensor | None:
+        """All features at hand, where they are small: a step of training then costs one look-up."""
+        if len(self.counts) * self.counts[0].size > DENSE_SIZE:
+            return None
+        return self._scaled(np.stack(self.counts)).flatten(0, 1)
+
+    def _scaled(self, counts: NDArray[Any]) -> Tensor:
+        return (torch.from_numpy(counts.astype(np.float32)) / self.window - self.offset) * self.factor
 
     def take(self, index: NDArray[np.int64]) -> Cached:
         """The samples at `index`, in that order."""

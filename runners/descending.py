@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.checkpoint import Arrays, Cache, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Arrays, Cache, cache_key, code_digest, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from lsm.descent import Best, Callbacks
@@ -53,7 +53,8 @@ def descend(
     """
     from lsm.descent import Callbacks
 
-    cache = Cache(context.home, cache_key("heads", about, code=CODE), about)
+    full = {**about, "code": code_digest(*CODE)}
+    cache = Cache(context.home, cache_key("heads", full), full)
     state_path, result_path = cache.folder / "state.npz", cache.folder / "result.npz"
     course: list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]] = []
 

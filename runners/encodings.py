@@ -46,7 +46,8 @@ def encoded(
 ) -> list[Encoded]:
     """What the liquids of these seeds count in all parts, from the cache as far as it goes, behind one bar.
 
-    Counts will be projected to `dim` dimensions. Another `branch` draws other devices from the same seeds. Raises `ValueError` for a conductance map that does not fit.
+    Counts will be projected to `dim` dimensions. Another `branch` draws other devices from the same seeds.
+    Raises `ValueError` for a conductance map that does not fit.
     """
     from lsm.rram.encoder import build_encoder, calibrated
     from lsm.rram.energy import branch_of, measured_work
