@@ -185,7 +185,11 @@ class Contrastive:
 
 
 def soft_loss(a: Tensor, b: Tensor, inverse_tau: Tensor | float = 1.0) -> Tensor:
-    """Soft-target loss `(s,)` of `(s, n, d)` embeddings; gradients pass through the targets, as in the original's model."""
+    """Soft-target loss `(s,)` of `(s, n, d)` embeddings.
+
+    As in the model of the original, gradients pass through the targets, and columns are compared with the transposed
+    targets, which do not add up to 1: the two senses do not play quite the same part.
+    """
     alike = torch.bmm(a, a.mT) + torch.bmm(b, b.mT)
     return _two_way(torch.bmm(a, b.mT) * inverse_tau, F.softmax(alike / (2 * inverse_tau), dim=-1))
 
