@@ -30,6 +30,10 @@ CODE = (
 """Files whose change may change what a training comes to."""
 
 
+Course = list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]]
+"""Losses and scores of each epoch, by replica."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """The best of each rule, and the course: `losses` and `scores[rule]`, each `(n_epochs, n_replicas)`."""
@@ -56,14 +60,17 @@ def descend(
     full = {**about, "code": code_digest(*CODE)}
     cache = Cache(context.home, cache_key("heads", full), full)
     state_path, result_path = cache.folder / "state.npz", cache.folder / "result.npz"
-    course: list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]] = []
+    course: Course = []
 
-    def on_epoch(epoch: int, losses: NDArray[np.float64], scores: Mapping[str, NDArray[np.float64]]) -> None:
-        course.append((losses, dict(scores)))
+    def tell(epoch: int, losses: NDArray[np.float64], scores: Mapping[str, NDArray[np.float64]]) -> None:
         if log is not None:
             values = {f"epoch/{log}train/loss": float(losses.mean())}
             values |= {f"epoch/{log}{rule}": float(score.mean()) for rule, score in scores.items()}
             context.tracker.metrics(values, step=epoch)
+
+    def on_epoch(epoch: int, losses: NDArray[np.float64], scores: Mapping[str, NDArray[np.float64]]) -> None:
+        course.append((losses, dict(scores)))
+        tell(epoch, losses, scores)
 
     def save(arrays: Arrays) -> None:
         context.tracker.flush()
@@ -72,23 +79,29 @@ def descend(
     with cache.alone(context.progress.say), context.phase(phase, total=epochs, unit="epochs") as advance:
         result = read_arrays(result_path) if context.resume else None
         if result is not None:
+            for epoch, row in enumerate(_rows(result), 1):
+                tell(epoch, *row)
             advance(epochs)
             return _restored(result)
         state = read_arrays(state_path) if context.resume else None
         if state is not None:
-            losses, scores = _read_course(state)
-            course += [(row, {rule: values[k] for rule, values in scores.items()}) for k, row in enumerate(losses)]
-            advance(len(losses))
+            course += _rows(state)
+            advance(len(course))
         best = fit(Callbacks(on_epoch, lambda done, total: advance(done, total), save, state))
         write_arrays(result_path, _stored(best) | _course(course))
         state_path.unlink(missing_ok=True)
     return _restored(read_arrays(result_path) or {})
 
 
-def _course(course: list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]]) -> Arrays:
+def _course(course: Course) -> Arrays:
     rules = sorted(course[0][1]) if course else []
     arrays: Arrays = {"course/losses": np.array([losses for losses, _ in course])}
     return arrays | {f"course/scores/{rule}": np.array([scores[rule] for _, scores in course]) for rule in rules}
+
+
+def _rows(arrays: Arrays) -> Course:
+    losses, scores = _read_course(arrays)
+    return [(row, {rule: values[k] for rule, values in scores.items()}) for k, row in enumerate(losses)]
 
 
 def _read_course(arrays: Arrays) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:

@@ -78,11 +78,12 @@ class ZeroShot:
         trained = hasattr(model, "cell")
         if trained and (self.weights_first or self.weights_second):
             raise UserError("runner.weights_first, runner.weights_second: for fixed liquids; give model.const=...")
+        parts = str(getattr(context.data, "protocol", "honest"))
+        protocol = self.protocol or parts
+        if protocol == "honest" and parts != "honest":
+            raise UserError(f"runner.protocol=honest: data={name} has no validation part; give data.protocol=honest")
         with context.phase("data") as advance:
             pair: PairedDataset = context.data.load(context.data_root, context.seed, progress=advance)
-        protocol = self.protocol or pair.protocol
-        if protocol == "honest" and not len(pair.valid_pairs):
-            raise UserError(f"runner.protocol=honest: data={name} has no validation part; give data.protocol=honest")
         models, steps = [], []
         with context.phase("steps"):
             for _, dataset in pair.senses():
