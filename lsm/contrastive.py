@@ -54,7 +54,7 @@ class Contrastive:
     temperature: Annotated[float, Field(gt=0, description="tau; where it is learned its first value")] = 1.0
     learn_temperature: Annotated[bool | None, Field(description="null = with multi_positive")] = None
     similarity: Annotated[Similarity, Field(description="of a search")] = "dot"
-    standardise: Annotated[bool, Field(description="centre and scale fixed features; false as published")] = True
+    standardise: Annotated[bool, Field(description="centre and scale features; false as published")] = True
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
     batch: Annotated[int, Field(ge=2, description="pairs a step")] = 8
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3

@@ -39,7 +39,7 @@ class Prototypes:
     dim: Annotated[int, Field(ge=1, le=65_536, description="width of the common space")] = 64
     distance: Literal["squared_euclidean", "euclidean"] = "squared_euclidean"
     similarity: Annotated[Similarity, Field(description="of a search")] = "cosine"
-    standardise: Annotated[bool, Field(description="centre and scale fixed features; false as published")] = True
+    standardise: Annotated[bool, Field(description="centre and scale features; false as published")] = True
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
     batch: Annotated[int | None, Field(ge=2, description="samples of each sense a step; null = all")] = None
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3

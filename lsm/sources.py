@@ -48,6 +48,9 @@ class Source(Protocol):
     def take(self, index: NDArray[np.int64]) -> Source:
         """The samples at `index`, in that order."""
 
+    def standardised(self, like: Any = None) -> Source:
+        """Features centred and scaled, as measured on `like`, a source of the same kind (None: on itself)."""
+
 
 @dataclass(frozen=True)
 class Cached:

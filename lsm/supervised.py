@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from lsm.srnn import RecurrentNetwork, class_loss
 from lsm.streams import generator
 
 SCORED_AT_ONCE = 250
+MEASURED_ON = 500
+"""Samples on which the features of an untrained network are measured."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,16 @@ class Labelled:
 
 @dataclass(frozen=True)
 class TrainedSource:
-    """Samples of one sense, seen through a network that is trained together with the head (a `sources.Source`)."""
+    """Samples of one sense, seen through a network that is trained together with the head (a `sources.Source`).
+
+    `offset` `(n_neurons,)` is subtracted from the features and `factor` multiplied.
+    """
 
     network: RecurrentNetwork
     events: Events
     seed: int
+    offset: Tensor | float = 0.0
+    factor: float = 1.0
 
     @property
     def n_features(self) -> int:
@@ -57,11 +65,26 @@ class TrainedSource:
     def features(self, variables: Mapping[str, Tensor], index: NDArray[np.int64]) -> Tensor:
         """Features `(1, n, n_neurons)` of the samples `index` `(1, n)`."""
         own = {name: tensor[0] for name, tensor in variables.items() if name.startswith(self.network.prefix)}
-        return self.network.features(own, self.network.input(self.events, index[0]))[None]
+        features = self.network.features(own, self.network.input(self.events, index[0]))
+        return ((features - self.offset) * self.factor)[None]
 
     def take(self, index: NDArray[np.int64]) -> TrainedSource:
         """The samples at `index`, in that order."""
-        return TrainedSource(self.network, self.events.take(index), self.seed)
+        return dataclasses.replace(self, events=self.events.take(index))
+
+    def standardised(self, like: TrainedSource | None = None) -> TrainedSource:
+        """Centred, and divided by one standard deviation of all features, as the untrained network gives them.
+
+        Both are measured on the first samples of `like` (None: of itself) and stay as they are while the network learns.
+        """
+        source = like or self
+        index = np.arange(min(MEASURED_ON, source.n_samples))
+        with torch.no_grad(), one_thread():
+            plain = dataclasses.replace(source, offset=0.0, factor=1.0)
+            features = plain.features(self.variables, index[None])[0]
+        offset = features.mean(dim=0)
+        deviation = float((features - offset).std(correction=0))
+        return dataclasses.replace(self, offset=offset, factor=1 / deviation if deviation > 1e-12 else 1.0)
 
 
 def fit_network(

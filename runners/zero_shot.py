@@ -21,7 +21,6 @@ from runners.zero_shot_report import Outcome, by_network, key_results, metrics_o
 if TYPE_CHECKING:
     from lsm.datasets.pairs import PairedDataset
     from lsm.descent import Best, Callbacks
-    from lsm.sources import Source
     from lsm.zero_shot import Trial
     from runners.context import Context
 
@@ -190,14 +189,10 @@ class ZeroShot:
 
     def _scaled(self, sources: Sources) -> Sources:
         """Features as the learner wants them: centred and scaled like the training part, if so."""
-        from lsm.sources import Cached
-
-        def scaled(source: Source, like: Source) -> Source:
-            fixed = isinstance(source, Cached) and isinstance(like, Cached)
-            return source.standardised(like) if fixed and self.learner.standardise else source  # type: ignore[attr-defined]
-
+        if not self.learner.standardise:
+            return sources
         first, second = sources["train"]
-        return {part: (scaled(a, first), scaled(b, second)) for part, (a, b) in sources.items()}
+        return {part: (a.standardised(first), b.standardised(second)) for part, (a, b) in sources.items()}
 
     # --- results
 
