@@ -22,9 +22,12 @@ PARTS = ("train", "valid", "test")
 
 def kind_of(parameters: Any) -> ModuleType:
     """The module that makes networks of these parameters: it has `trained`, `restored`, `raw_counts`, `check_fit`."""
+    from lsm.recurrent import RecurrentParameters
     from lsm.rram.parameters import RramParameters
     from runners import astro_liquid, rram_liquid
 
+    if isinstance(parameters, RecurrentParameters):
+        raise UserError("srnn_ann, srnn_snn and rnn are no fixed liquids: give runner=train_network or runner=zero_shot")
     return rram_liquid if isinstance(parameters, RramParameters) else astro_liquid
 
 
@@ -34,7 +37,9 @@ def trained_network(context: Context, parameters: Any, dataset: Dataset, seed: i
     return network
 
 
-def restored_network(parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]) -> Network:
+def restored_network(
+    parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]
+) -> Network:
     """A network from the arrays of a saved model; `encoding` is that of the data set it was made for."""
     network: Network = kind_of(parameters).restored(parameters, arrays, seed, encoding)
     return network
@@ -49,6 +54,7 @@ def raw_counts(context: Context, dataset: Dataset, part: str, inputs: Inputs) ->
 
 def load_dataset(context: Context) -> Dataset:
     """Read and encode the data set; belongs into a runner's `prepare`, since its errors are the user's."""
+    kind = kind_of(context.model)
     with context.phase("data") as advance:
         dataset: Dataset = context.data.load(context.data_root, context.seed, progress=advance)
     if not hasattr(dataset, "train"):
@@ -58,7 +64,7 @@ def load_dataset(context: Context) -> Dataset:
         context.progress.warn(str(dataset.notes["warning"]))
     if not len(dataset.valid):
         raise UserError(f"data={dataset.name}: there is no validation part, with which a readout is chosen")
-    kind_of(context.model).check_fit(context.model, dataset)
+    kind.check_fit(context.model, dataset)
     return dataset
 
 

@@ -1,0 +1,171 @@
+"""Zero-shot search from the command line, on the synthetic pair: figures beside chance, protocols, resuming, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import MAIN, refused, runs_in
+
+Run = Callable[..., tuple[int, str, str]]
+TINY = (
+    "data=synthetic_pairs", "data.factors=[3,3]", "data.unseen=[0,4,8]", "data.n_train=12", "data.n_valid=4",
+    "data.n_test=6", "model.steps=25", "runner=zero_shot",
+)  # fmt: skip
+LEARNABLE = (
+    "data=synthetic_pairs", "data.n_train=25", "data.n_valid=4", "data.n_test=10", "runner=zero_shot", "runner.seeds=2",
+    "runner.contrastive.epochs=12", "runner.contrastive.dim=32", "runner.examples=1",
+)  # fmt: skip
+HEADS = ("runner.seeds=2", "runner.contrastive.epochs=12", "runner.contrastive.dim=16", "runner.pictures=false")
+DIRECTIONS = ("image_to_audio", "audio_to_image")
+
+
+def _metrics(home: Path, k: int = 0) -> dict[str, float]:
+    found: dict[str, float] = runs_in(home)[k].data.metrics
+    return found
+
+
+def _artifacts(home: Path, run: Any, folder: str) -> set[str]:
+    from runners.store import open_store
+
+    return {entry.path for entry in open_store(home).client().list_artifacts(run.info.run_id, folder)}
+
+
+def test_liquids_find_seen_and_unseen_classes_well_above_chance(lsmrun: Run, home: Path) -> None:
+    status, out, err = lsmrun("model=rram_lsm", *LEARNABLE)
+    assert status == 0, err
+    metrics = _metrics(home)
+    for direction in DIRECTIONS:
+        for search, chance in (("seen", 1 / 12), ("unseen", 1 / 4), ("all_seen", 1 / 16), ("all_unseen", 1 / 16)):
+            key = f"test/{direction}/{search}"
+            assert metrics[f"{key}_chance"] == pytest.approx(chance)
+            assert metrics[f"{key}_queries"] == (120 if "unseen" not in search else 40)
+            assert {f"{key}_std", f"{key}_standard_error", f"{key}_top5", f"{key}_top5_chance"} <= set(metrics)
+            assert f"chance {100 * chance:5.2f} %" in out
+        assert metrics[f"test/{direction}/seen"] > 0.35 and metrics[f"test/{direction}/unseen"] > 0.42
+        assert metrics[f"test/{direction}/harmonic"] > 2 * metrics[f"test/{direction}/harmonic_chance"]
+        assert metrics[f"baseline/raw_counts/{direction}/seen"] > 0.35
+    assert metrics["valid/accuracy"] > 0.35 and "epoch/train/loss" in metrics
+    assert "epoch chosen on validation samples" in out and not any(m.startswith("published/") for m in metrics)
+    (run,) = runs_in(home)
+    assert run.data.tags["lsmrun.protocol"] == "honest"
+    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"synthetic_pairs/image", "synthetic_pairs/audio"}
+    pictures = {f"pictures/{name}.png" for name in ("accuracy", *DIRECTIONS)}
+    assert _artifacts(home, run, "pictures") == pictures
+    assert metrics["cost/fwd_macs"] > metrics["cost/bwd_macs_lsm"] > 0 and metrics["energy/hybrid_uJ"] > 0
+
+
+def test_a_second_start_trains_nothing_again_and_finds_the_same(lsmrun: Run, home: Path) -> None:
+    command = ("model=rram_lsm", *TINY, *HEADS, "runner.contrastive.epochs=4", "runner.raw_control=false")
+    assert lsmrun(*command)[0] == 0
+    heads = {path: path.stat().st_mtime_ns for path in (home / "cache").glob("heads-*/result.npz")}
+    assert len(heads) == 1
+    assert lsmrun(*command, "threads=2")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in (home / "cache").glob("heads-*/result.npz")} == heads
+    first, second = _metrics(home, 0), _metrics(home, 1)
+    assert all(first[name] == second[name] for name in first if name.startswith(("test/", "valid/", "epoch/")))
+    assert lsmrun(*command, "resume=false")[0] == 0
+    again = _metrics(home, 2)
+    assert all(first[name] == again[name] for name in first if name.startswith(("test/", "valid/", "epoch/")))
+
+
+def test_a_killed_run_goes_on_where_it_was(home: Path, lsmrun: Run) -> None:
+    command = ("model=rram_lsm", *TINY, *HEADS, "runner.contrastive.epochs=60", "runner.raw_control=false")
+    main = f"import lsm.descent; lsm.descent.SAVE_EVERY_S = 0.0\n{MAIN}"
+    process = subprocess.Popen([sys.executable, "-c", main, *command], stdout=subprocess.DEVNULL, env=dict(os.environ))
+    deadline = time.monotonic() + 120
+    while not list((home / "cache").glob("heads-*/state.npz")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list((home / "cache").glob("heads-*/state.npz")) and not list((home / "cache").glob("heads-*/result.npz"))
+    status, out, err = lsmrun(*command)
+    assert status == 0, err
+    assert "going on with the MLflow run" in out
+    assert lsmrun(*command, "resume=false")[0] == 0
+    killed, whole = _metrics(home, 0), _metrics(home, 1)
+    assert all(killed[name] == whole[name] for name in whole if name.startswith(("test/", "valid/", "network/")))
+
+
+def test_the_published_protocol_is_named_and_takes_the_best_epoch_of_each_direction(lsmrun: Run, home: Path) -> None:
+    both = ("model=rram_lsm", *TINY, *HEADS, "runner.raw_control=false")
+    status, out, _ = lsmrun(*both, "runner.protocol=published", "runner.thresholds=[[0,0],[1,1]]")
+    assert status == 0 and "epoch chosen on the TEST part, as published" in out
+    assert lsmrun(*both)[0] == 0
+    published, honest = _metrics(home, 0), _metrics(home, 1)
+    assert not any(name.startswith(("test/", "valid/")) for name in published)
+    for direction in DIRECTIONS:
+        assert published[f"published/{direction}/seen"] >= honest[f"test/{direction}/seen"]
+    assert published["published/image_to_audio/reached"] == 1 and published["published/audio_to_image/reached"] < 1
+
+
+def test_the_weights_of_the_liquids_are_chosen_by_validation(lsmrun: Run, home: Path) -> None:
+    fast = ("runner.contrastive.epochs=6", "runner.raw_control=false", "runner.weights_first=[1e-9,0.3]")
+    status, out, err = lsmrun("model=rram_lsm", *TINY, *HEADS, *fast)
+    assert status == 0, err
+    metrics = _metrics(home)
+    assert metrics["chosen/weight_per_uS_image"] == 0.3  # without spikes there is nothing to find
+    assert "chosen/weight_per_uS_audio" not in metrics
+    assert "weights 2 of 2" in out and "change runner.weights_first" in out
+
+
+@pytest.mark.parametrize("model", ["rram_lsm", "srnn_ann"])
+def test_prototypes_take_queries_from_the_training_part_or_as_published(lsmrun: Run, home: Path, model: str) -> None:
+    fast = ("runner.method=prototypes", "runner.prototypes.epochs=8", "runner.seeds=1", "runner.pictures=false")
+    common = (f"model={model}", *TINY, *fast, "runner.raw_control=false", "runner.prototypes.learning_rate=0.01")
+    assert lsmrun(*common)[0] == 0
+    status, _, err = lsmrun(*common, "runner.protocol=published")
+    assert status == 0, err
+    assert _metrics(home, 0)["test/image_to_audio/seen"] > 1 / 6
+    assert "published/image_to_audio/seen" in _metrics(home, 1)
+
+
+def test_networks_trained_end_to_end_search_too(lsmrun: Run, home: Path) -> None:
+    few = ("runner.contrastive.epochs=5", "runner.contrastive.batch=24", "runner.seeds=2", "runner.pictures=false")
+    status, _, err = lsmrun("model=srnn_ann", *TINY, *few, "runner.raw_control=false", "model.n_neurons=60")
+    assert status == 0, err
+    metrics = _metrics(home)
+    assert metrics["test/audio_to_image/seen"] > 1 / 4 and metrics["test/audio_to_image/seen_chance"] == pytest.approx(
+        1 / 6
+    )
+    assert len(list((home / "cache").glob("heads-*/result.npz"))) == 2  # one for each network
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("model=rram_lsm", "runner=zero_shot", "data=digits"), "data=digits: runner=zero_shot needs pairs of senses"),
+        (("model=srnn_ann", "data=synthetic_pairs"), "data=synthetic_pairs: runner=train_network takes one sense"),
+        (("model=rram_lsm", *TINY, "runner.contrastive.dim=0"), "runner.contrastive.dim=0: must be a whole number"),
+        (("model=rram_lsm", *TINY, "runner.contrastive.loss=sof"), "did you mean soft?"),
+        (("model=rram_lsm", *TINY, "runner.method=prototype"), "did you mean prototypes?"),
+        (("model=rram_lsm", *TINY, "data.unseen=[0,1,2]"), "level"),
+        (("model=rram_lsm", *TINY, "runner.thresholds=[[2,0],[0,0]]"), "runner.thresholds="),
+        (("model=srnn_ann", *TINY, "runner.weights_first=[0.1]"), "give model.const=..."),
+        (
+            (
+                "model=rram_lsm",
+                "data=mnist_fsdd",
+                "runner=zero_shot",
+                "data.protocol=published",
+                "runner.protocol=honest",
+            ),
+            "data=mnist_fsdd has no validation part",
+        ),
+        (("model=rnn", *TINY, "model.readout=lif"), "readout=lif needs spikes"),
+        (("model=nalsm", *TINY), "unknown key"),
+        (("model=nalsm", "data=synthetic_pairs", "runner=zero_shot"), "nalsm takes images or events"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(lsmrun: Run, home: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(lsmrun(*arguments))
+    assert not runs_in(home)
