@@ -269,9 +269,8 @@ class ForceField(nn.Module):
         p, g = self.parameters_of, self.parameters_of.splitting_per_A
         energy = torch.zeros_like(q)
         if not bool(pbc.all()):
-            cell = _with_vacuum(positions, cell, pbc)
-            if abs(float(q.detach().sum())) > 1e-6:
-                raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
+            coulomb.check_neutral(float(q.detach().sum()))
+            cell = coulomb.with_vacuum(positions, cell, pbc)
             energy = coulomb.shape_energies(positions, q, cell, pbc)
         if p.long_range == "mesh" or (p.long_range == "auto" and len(q) > MESH_FROM_ATOMS):
             energy = energy + coulomb.mesh_energies(positions, q, cell, g, p.mesh_A)
@@ -302,15 +301,3 @@ class ForceField(nn.Module):
             energies=keep(torch.stack(list(terms.energies.values())).sum(dim=0)),
             terms={name: keep(terms.total(batch, name)) for name in terms.energies},
         )
-
-
-def _with_vacuum(positions: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
-    """The cell with its open directions set normal to the others and long enough to keep copies apart."""
-    from mlff.neighbours import complete_cell
-
-    normal = torch.from_numpy(complete_cell(cell.detach().cpu().numpy(), pbc.cpu().numpy())).to(cell)
-    reach = positions.detach() @ normal.T
-    periodic_length = cell[pbc].detach().norm(dim=1).max()
-    extent = reach.max(dim=0).values - reach.min(dim=0).values
-    length = torch.where(pbc, torch.ones_like(extent), 3.0 * torch.maximum(extent, periodic_length))
-    return torch.where(pbc[:, None], cell, normal * length[:, None])

@@ -83,7 +83,8 @@ def test_any_number_of_threads_gives_the_same() -> None:
     field, c = force_field(), crowd(40, pbc=True)
     one, five = (Engine(field, threads=n).evaluate(c) for n in (1, 5))
     np.testing.assert_allclose(one.forces, five.forces, atol=1e-4)
-    assert one.energy == pytest.approx(five.energy, rel=1e-9)
+    # the mesh adds up in float32
+    assert one.energy == pytest.approx(five.energy, rel=1e-7)
 
 
 def test_lists_outlast_small_steps_and_are_made_again_after_large_ones() -> None:

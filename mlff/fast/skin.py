@@ -10,17 +10,14 @@ marked to stand for the pair, in turn, so that all rows carry about as many.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mlff.fast.team import Team
 from mlff.neighbours import MIN_DISTANCE_A, complete_cell
-
-Run = Callable[[Callable[[int, int, int], None], int], None]
-"""Calls a function of (thread, lo, hi) for shares of 0..n and waits for all."""
 
 
 class SkinList:
@@ -35,11 +32,15 @@ class SkinList:
     | `n_near`, `n_far`, `n_front` | `(n_atoms,)` int32 | entries of a row; those of `near` that stand for their pair |
     """
 
-    def __init__(self, near_A: float, far_A: float, skin_A: float, run: Run) -> None:
+    def __init__(self, near_A: float, far_A: float, skin_A: float, team: Team) -> None:
         self.reach = np.array([near_A, far_A])
-        self.skin, self.run = skin_A, run
+        self.skin, self.team = skin_A, team
         self.builds = 0
         self.position = np.zeros((0, 3))
+
+    def forget(self) -> None:
+        """Make the lists again at the next update, whatever has moved."""
+        self.builds = 0
 
     def update(self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> bool:
         """Move all atoms; True where the lists had to be made again. Raises `ValueError` on overlapping atoms."""
@@ -88,7 +89,7 @@ class SkinList:
                 made = (self.near, self.n_near, self.n_front, self.far, self.n_far, closest)
                 _rows(lo, hi, self.position, self.owner, forward, self.itself, *bins, reach, *made)
 
-            self.run(share, n)
+            self.team.run(share, n)
             if closest.min(initial=np.inf) < MIN_DISTANCE_A:
                 raise ValueError(f"atom {self.order[closest.argmin()]} overlaps another: {closest.min():.2g} Å apart")
             needed = [int(self.n_near.max()), int(self.n_far.max())]
