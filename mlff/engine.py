@@ -64,6 +64,7 @@ class Engine:
         self.charges = None if double.charge is None else Charges(double, self.team)
         form = double.dispersion
         self.dispersion = Dispersion(form, self.team) if isinstance(form, ElementDispersion) else None
+        self.workspace: Workspace | None = None
         self.last: Configuration | None = None
 
     def evaluate(self, c: Configuration) -> Result:
@@ -76,6 +77,7 @@ class Engine:
         if self.lists.update(c.positions, c.cell, c.pbc):
             self._prepare(c)
         s, n = self.workspace, len(c.numbers)
+        assert s is not None
         for sums in (s.force, s.virial, s.half_virial):
             sums[:] = 0.0
         self.network.measure(self.lists, s)
@@ -83,26 +85,31 @@ class Engine:
         energies = s.energy[:n] + self.reference_energy[self.numbers]
         q = np.zeros(n)
         if self.charges is not None:
-            found = self.charges.solve(c, self.numbers, self.lists, s)
+            found = self.charges.solve(c, self.lists, s)
             energies, q, s.graw[:n] = energies + found.energies, found.charges, found.by_raw
             s.force[0, :n] += found.forces
             s.virial[0] += found.virial.ravel()
         self.network.backward(s)
         if self.dispersion is not None:
-            self.dispersion.add(self.lists, self.numbers, s.dispersion, Each(s.force), Each(s.half_virial))
+            self.dispersion.add(self.lists, s.dispersion, Each(s.force), Each(s.half_virial))
             energies = energies + s.dispersion[:n]
-        return self._in_order(energies, q)
+        return self._in_order(s, energies, q)
 
     def _prepare(self, c: Configuration) -> None:
         """Arrays for the present lists: elements, and room for everything between the layers."""
-        lists = self.lists
-        self.numbers = c.numbers[lists.order]
-        self.workspace = Workspace(len(self.numbers), lists.near.shape[1], self.team.threads, self.network.n_middle)
-        self.workspace.kind[: len(self.numbers)] = self.network.prepare(self.numbers)
+        n, capacity = self.lists.near.shape
+        self.numbers = c.numbers[self.lists.order]
+        if self.workspace is None or (self.workspace.n, self.workspace.capacity) != (n, capacity):
+            self.workspace = Workspace(n, capacity, self.team.threads, self.network.n_middle)
+        self.workspace.kind[:n] = self.network.prepare(self.numbers)
+        if self.charges is not None:
+            self.charges.prepare(self.numbers)
+        if self.dispersion is not None:
+            self.dispersion.prepare(self.lists, self.numbers)
 
-    def _in_order(self, energies: NDArray[np.float64], q: NDArray[np.float64]) -> Result:
+    def _in_order(self, s: Workspace, energies: NDArray[np.float64], q: NDArray[np.float64]) -> Result:
         """Sums over threads, atoms back in the caller's order."""
-        s, n = self.workspace, len(q)
+        n = len(q)
         out = np.empty((n, 5))
         order = self.lists.order
         out[order, :3] = s.force.sum(axis=0)[:n]

@@ -71,18 +71,22 @@ class Charges:
         self.mesh = ParticleMesh(g, self.p.mesh_A, team)
         self.fine_mesh = ParticleMesh(g, min(self.p.mesh_A, FINE_MESH_A), team)
 
-    def solve(self, c: Configuration, numbers: NDArray[np.int64], lists: SkinList, s: Workspace) -> Electrostatics:
+    def prepare(self, numbers: NDArray[np.int64]) -> None:
+        """Constants of the atoms at hand, for new lists."""
+        self.of_atoms = (self.offset[numbers], self.chi[numbers], self.eta[numbers])
+
+    def solve(self, c: Configuration, lists: SkinList, s: Workspace) -> Electrostatics:
         """From the raw charges in `s.raw`; pair forces go to `s.pull` (near pairs) or `s.force` (open systems)."""
-        p, n = self.p, len(numbers)
+        offset, chi, eta = self.of_atoms
+        p, n = self.p, len(offset)
         group, of_group = self._groups(c, lists)
-        bent = np.tanh((s.raw[:n] + self.offset[numbers]) / p.charge_bound)
+        bent = np.tanh((s.raw[:n] + offset) / p.charge_bound)
         count = np.bincount(group, minlength=len(of_group))
         lack = of_group - np.bincount(group, p.charge_bound * bent, minlength=len(count))
         q = p.charge_bound * bent + (lack / count)[group]
 
         place = lists.position[lists.itself]
         field = self._near_field(bool(c.pbc.any()), place, q, s)
-        chi, eta = self.chi[numbers], self.eta[numbers]
         energies = (chi + eta * q + 0.5 * field) * q
         slope = chi + 2.0 * eta * q + field
         forces, virial = np.zeros((n, 3)), np.zeros((3, 3))

@@ -30,16 +30,15 @@ class Dispersion:
         self.decay = torch.exp(-0.5 * stretch * form.r0).numpy().astype(np.float32)
         self.team = team
 
-    def add(
-        self, lists: SkinList, numbers: NDArray[np.int64], energy: NDArray[Any], force: Each, half_virial: Each
-    ) -> None:
-        """Energies of atoms (written), forces and the upper triangle of the virial (added)."""
+    def prepare(self, lists: SkinList, numbers: NDArray[np.int64]) -> None:
+        """Constants of the extended atoms, for new lists."""
         z = numbers[lists.owner]
-        middle = lists.position.mean(axis=0)
-        xyz = np.ascontiguousarray((lists.position - middle).T.astype(np.float32))
-        atoms = (xyz, self.root[z], self.decay[z], self.constants)
-        rows = (lists.far, lists.n_far, lists.itself)
-        self.team.over(len(numbers), sum_pairs, *rows, *atoms, energy, force, half_virial)
+        self.of_atoms = (self.root[z], self.decay[z])
+
+    def add(self, lists: SkinList, energy: NDArray[np.float64], force: Each, half_virial: Each) -> None:
+        """Energies of atoms (written), forces and the upper triangle of the virial (added)."""
+        arrays = (lists.far, lists.n_far, lists.itself, lists.single, *self.of_atoms, self.constants)
+        self.team.over(len(lists.order), sum_pairs, *arrays, energy, force, half_virial)
 
 
 @njit(**_FAST)

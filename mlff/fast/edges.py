@@ -19,7 +19,21 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from mlff.fast.lanes import HEADS, exp16, fill16, fill64, fold, load4, load16, load64, prefetch, spread, store, total, totals
+from mlff.fast.lanes import (
+    HEADS,
+    exp16,
+    fill16,
+    fill64,
+    fold,
+    load4,
+    load16,
+    load64,
+    prefetch,
+    spread,
+    store,
+    total,
+    totals,
+)
 from mlff.fast.lanes import WIDTH as W
 
 GEOMETRY = 8
@@ -87,7 +101,7 @@ def _silu_slope(t, s):
 def measure(lo, hi, near, n_near, n_front, itself, position, owner, cutoff, fc, edge_j, edge_n, edge, pull, active):
     """Distances of all listed edges; those within the cutoff move to the front of their row.
 
-    `near` `(n_atoms, capacity)` int32 lists extended atoms; the first `n_front[i]` of a row stand for both directions
+    `near` `(n_atoms, capacity)` uint32 lists extended atoms; the first `n_front[i]` of a row stand for both directions
     of their pair; `position` `(n_extended, 3)` float64; `fc` polynomials of the envelope. Fills `edge_j` (sender),
     `edge_n` (interval), `edge` (GEOMETRY numbers) and `active` `(n_atoms, 2)`: edges that stand for pairs, all edges;
     empties `pull`.

@@ -37,7 +37,7 @@ class Workspace:
         self.n, self.padded, self.capacity = n, padded, capacity
         room = aligned
         # one entry more: the kernels look at the edge that follows
-        self.edge_j, self.edge_n = (aligned(n * capacity + 1, np.int32) for _ in range(2))
+        self.edge_j, self.edge_n = (aligned(n * capacity + 1, np.uint32) for _ in range(2))
         self.edge, self.pull = room(n * capacity * edges.GEOMETRY), room(n * capacity * edges.PULL)
         self.active, self.kind = np.zeros((n, 2), np.int64), np.zeros(padded, np.int64)
         w = padded * WIDTH
