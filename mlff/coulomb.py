@@ -33,38 +33,37 @@ def damped(r: Tensor, beta: float, r0: float) -> Tensor:
 
 def damped_everywhere_smooth(r: Tensor, beta: float, r0: float) -> Tensor:
     """`damped`, with the slope of the unbranched softplus: as the published model computes its forces (1e-8 apart)."""
-    with torch.no_grad():
-        value = damped(r, beta, r0)
-        slope = -torch.sigmoid(beta * (r - r0) / r0) * value * value
-    return value + slope * (r - r.detach())
+    at = r.detach()
+    value = damped(at, beta, r0)
+    slope = -torch.sigmoid(beta * (at - r0) / r0) * value * value
+    return value + slope * (r - at)
 
 
-def screen(r: Tensor, g: float) -> Tensor:
+def screen(r: Tensor, g: float | Tensor) -> Tensor:
     """What the reciprocal sum already counts, taken off: (erfc(g r) - 1) / r in 1/Å."""
     return -torch.erf(g * r) / r
 
 
-def screen_approximate(r: Tensor, g: float) -> Tensor:
+def screen_approximate(r: Tensor, g: float | Tensor) -> Tensor:
     """`screen` with the erfc approximation 7.1.26 of Abramowitz and Stegun, as LAMMPS and the published model use it.
 
     Its slope is the analytic one of the exact function with the approximate erfc put in, not the slope of the
     approximation, so the value carries that slope along instead of being differentiated.
     """
-    with torch.no_grad():
-        x = g * r
-        t = 1.0 / (1.0 + _AS_P * x)
-        gauss = torch.exp(-x * x)
-        erfc = t * (_AS_A[0] + t * (_AS_A[1] + t * (_AS_A[2] + t * (_AS_A[3] + t * _AS_A[4])))) * gauss
-        value = (erfc - 1.0) / r
-        slope = -(erfc + _AS_SLOPE * x * gauss - 1.0) / (r * r)
-    return value + slope * (r - r.detach())
+    at = r.detach()
+    x = g * at
+    t = 1.0 / (1.0 + _AS_P * x)
+    gauss = torch.exp(-x * x)
+    erfc = t * (_AS_A[0] + t * (_AS_A[1] + t * (_AS_A[2] + t * (_AS_A[3] + t * _AS_A[4])))) * gauss
+    slope = -(erfc + _AS_SLOPE * x * gauss - 1.0) / (at * at)
+    return (erfc - 1.0) / at + slope * (r - at)
 
 
-def tail_removed(r: Tensor, g: float, cutoff: float) -> Tensor:
+def tail_removed(r: Tensor, g: float | Tensor, cutoff: float) -> Tensor:
     """erfc(g r)/r lowered by its value and slope at the cutoff, minus 1/r: energy and force end without a step."""
-    x = g * cutoff
-    value = math.erfc(x) / cutoff
-    slope = -(value + 2.0 * g / math.sqrt(math.pi) * math.exp(-x * x)) / cutoff
+    x = (g if isinstance(g, Tensor) else r.new_tensor(g)) * cutoff
+    value = torch.erfc(x) / cutoff
+    slope = -(value + 2.0 * g / math.sqrt(math.pi) * torch.exp(-x * x)) / cutoff
     return screen(r, g) - value - slope * (r - cutoff)
 
 

@@ -165,11 +165,11 @@ class ForceField(nn.Module):
 
     def changed(self, **settings: Any) -> ForceField:
         """The same weights with other settings, such as `forces="conservative"` or `long_range="none"`."""
-        other = ForceField(replace(self.parameters_of, **settings))
+        other = ForceField(replace(self.parameters_of, **settings)).to(self.dtype)
         # tables of a term that the other settings leave out stay behind
         kept = other.state_dict().keys()
         other.load_state_dict({k: v for k, v in self.state_dict().items() if k in kept}, strict=False)
-        return other.to(device=self.trained.device, dtype=self.dtype).train(self.training)
+        return other.to(device=self.trained.device).train(self.training)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForceField:
         # energies of isolated atoms are large: they keep their digits when the network goes to float32
@@ -233,10 +233,13 @@ class ForceField(nn.Module):
             energies["dispersion"] = zero.index_add(0, pairs.i, half).index_add(0, pairs.j, half)
         return Terms(energies, q, chi, eta)
 
-    def coulomb_shape(self, r: Tensor, *, screened: bool) -> Tensor:
-        """U / (k_e q_i q_j) in 1/Å of pairs at distances `r`; screened beside a reciprocal sum."""
+    def coulomb_shape(self, r: Tensor, *, screened: bool, splitting: Tensor | None = None) -> Tensor:
+        """U / (k_e q_i q_j) in 1/Å of pairs at distances `r`; screened beside a reciprocal sum.
+
+        `splitting` is g in 1/Å where another program chooses it.
+        """
         p = self.parameters_of
-        published, g = p.erfc == "approximate", p.splitting_per_A
+        published, g = p.erfc == "approximate", p.splitting_per_A if splitting is None else splitting
         damped = coulomb.damped_everywhere_smooth if published else coulomb.damped
         shape = damped(r, p.coulomb_beta, p.coulomb_r0_A)
         if not screened:
