@@ -5,8 +5,9 @@ The pair style gives a dictionary of tensors (float64 and int64, on its GPU) and
 | input | shape | meaning |
 |---|---|---|
 | `atom_types` | `(n,)` | atomic numbers |
-| `edge_index`, `edge_cell_shift` | `(2, n_edges)`, `(n_edges, 3)` | receivers and senders, and vectors r_i - r_j in Å, within the network's cutoff |
-| `coul_...`, `disp_...` | | the same within the cutoffs of Coulomb and dispersion |
+| `edge_index` | `(2, n_edges)` | receivers and senders within the network's cutoff, both directions |
+| `edge_cell_shift` | `(n_edges, 3)` | their vectors r_i - r_j, Å |
+| `coul_edge_...`, `disp_edge_...` | | the same within the cutoffs of Coulomb and dispersion |
 | `g_ewald` | `(1,)` | splitting of LAMMPS' k-space solver in 1/Å, 0 without one |
 | `pos`, `cell` | `(n, 3)`, `(3, 3)` | not used |
 
@@ -104,9 +105,7 @@ def pair_style(model: ForceField, total_charge: float = 0.0) -> torch.jit.Script
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        traced = torch.jit.trace(
-            energies, (list(weights.values()), *_example(model)), check_trace=False, strict=False
-        )
+        traced = torch.jit.trace(energies, (list(weights.values()), *_example(model)), check_trace=False, strict=False)
         return torch.jit.script(_PairStyle(traced, list(weights.values()), total_charge, model.trained.clone()))
 
 
@@ -159,7 +158,7 @@ class _PairStyle(nn.Module):
         charge = torch.tensor([total_charge], dtype=torch.float64)
         self.weights = torch.jit.Attribute([*weights, trained, charge], list[Tensor])
 
-    def half(self, index: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    def once(self, index: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         """Each pair once: of (i, j) and (j, i) the one with i < j; of an atom's two opposite images one."""
         x, y, z = r[:, 0], r[:, 1], r[:, 2]
         forward = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
@@ -170,12 +169,12 @@ class _PairStyle(nn.Module):
         """One call of the pair style."""
         numbers = inputs["atom_types"]
         if self.weights[0].device != numbers.device:
-            self.weights = [w.to(numbers.device) for w in self.weights]
+            self.weights = [w.to(numbers.device) for w in self.weights]  # type: ignore[assignment]
         trained, total_charge = self.weights[-2], self.weights[-1]
         if not bool(trained[numbers].all()):
             raise RuntimeError("an element of this system was not trained")
-        coul, coul_r = self.half(inputs["coul_edge_index"], inputs["coul_edge_cell_shift"].detach())
-        disp, disp_r = self.half(inputs["disp_edge_index"], inputs["disp_edge_cell_shift"].detach())
+        coul, coul_r = self.once(inputs["coul_edge_index"], inputs["coul_edge_cell_shift"].detach())
+        disp, disp_r = self.once(inputs["disp_edge_index"], inputs["disp_edge_cell_shift"].detach())
         index = [inputs["edge_index"], coul, disp]
         r = [inputs["edge_cell_shift"].detach().clone(), coul_r, disp_r]
         for vectors in r:

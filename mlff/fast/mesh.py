@@ -147,7 +147,8 @@ def spread(lo, hi, position, to_mesh, q, size, weights, start, mesh):
                 y = start[i, 1] + b
                 y -= ky if y >= ky else 0
                 to = (x * ky + y) * row + start[i, 2]
-                store(mesh, to, load8(mesh, to) + z * fill8(np.float32(by_x * flat[at + ORDER + b])))
+                moved = load8(mesh, to) + z * fill8(np.float32(by_x * flat[at + ORDER + b]))
+                store(mesh, to, moved)  # type: ignore[call-arg]
 
 
 @njit(**_FAST)
@@ -221,6 +222,6 @@ def gather(lo, hi, mesh, size, weights, start, q, to_mesh, potential, force):
                 by_y += points * fill8(w_x * s_y)
         z, s_z = load8(flat, at + 2 * ORDER), load8(flat, at + 5 * ORDER)
         potential[i] = total(value * z)
-        gx, gy, gz = total(by_x * z), total(by_y * z), total(value * s_z)
+        gx, gy, gz = total(by_x * z), total(by_y * z), total(value * s_z)  # type: ignore[call-arg]
         for d in range(3):
             force[i, d] = -q[i] * (gx * to_mesh[d, 0] + gy * to_mesh[d, 1] + gz * to_mesh[d, 2])

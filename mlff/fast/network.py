@@ -129,9 +129,7 @@ class Network:
         behind = (s.x[0], self.attention[1].gain, self.attention[1].qkv_t, s.sums)
         self._blocks(s, atoms.nodes_first_back, *behind, first.out_t, self.none, s.gx, s.gm)
         constants = (self.pair_attention, self.value, s.gm, s.gV, s.pull)
-        self.team.over(
-            s.n, edges.pairs_first, s.kind, self.n_kinds, *rows, *constants, Each(s.force), Each(s.virial)
-        )
+        self.team.over(s.n, edges.pairs_first, s.kind, self.n_kinds, *rows, *constants, Each(s.force), Each(s.virial))
 
     def _blocks(self, s: Workspace, kernel: Any, *arguments: Any) -> None:
         self.team.over(s.padded, kernel, *arguments, block=atoms.BLOCK)
