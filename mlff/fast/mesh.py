@@ -221,7 +221,7 @@ def gather(lo, hi, mesh, size, weights, start, q, to_mesh, potential, force):
                 by_x += points * fill8(s_x * w_y)
                 by_y += points * fill8(w_x * s_y)
         z, s_z = load8(flat, at + 2 * ORDER), load8(flat, at + 5 * ORDER)
-        potential[i] = total(value * z)
-        gx, gy, gz = total(by_x * z), total(by_y * z), total(value * s_z)  # type: ignore[call-arg]
+        potential[i] = total(value * z)  # type: ignore[call-arg]
+        gx, gy, gz = total(by_x * z), total(by_y * z), total(value * s_z)
         for d in range(3):
             force[i, d] = -q[i] * (gx * to_mesh[d, 0] + gy * to_mesh[d, 1] + gz * to_mesh[d, 2])
