@@ -25,8 +25,8 @@ class MLFFCalculator(Calculator):
     `forces_spread` `(n_atoms,)` eV/Å, the root mean square deviation of its members from their mean, and
     `energy_spread` eV.
 
-    `fast=True` runs models on the CPU by `Engine` (float32, lists that outlast steps); it needs a model of the default
-    size. Raises `ValueError` on atoms the model cannot compute: untrained element, overlap, positions not finite.
+    `fast=True` runs models on the CPU by `Engine` (float32, lists that outlast steps) on `threads` threads; it needs a
+    model of the default size. Raises `ValueError` on atoms the model cannot compute: untrained element, overlap, positions not finite.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -40,7 +40,13 @@ class MLFFCalculator(Calculator):
     ]
 
     def __init__(
-        self, model: ForceField | Sequence[ForceField], total_charge: float = 0.0, *, fast: bool = False, **more: Any
+        self,
+        model: ForceField | Sequence[ForceField],
+        total_charge: float = 0.0,
+        *,
+        fast: bool = False,
+        threads: int | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(**more)
         self.models = [model] if isinstance(model, ForceField) else list(model)
@@ -50,7 +56,7 @@ class MLFFCalculator(Calculator):
             if member.parameters_of.long_range == "none":
                 raise ValueError('long_range="none" leaves the reciprocal sum to another program: use "auto" here')
             member.requires_grad_(False)
-        self.engines = [Engine(member) for member in self.models] if fast else []
+        self.engines = [Engine(member, threads=threads) for member in self.models] if fast else []
         self.total_charge = total_charge
 
     def calculate(

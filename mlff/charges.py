@@ -49,7 +49,7 @@ def neutralise(q: Tensor, group: Tensor, group_charge: Tensor) -> Tensor:
     """Shift all charges of a group by the same amount so that they add up to the group's charge; in float64."""
     q = q.double()
     total = torch.zeros_like(group_charge).index_add(0, group, q)
-    count = torch.bincount(group, minlength=len(group_charge))
+    count = torch.bincount(group, minlength=group_charge.shape[0])
     return q + ((group_charge - total) / count)[group]
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -31,38 +33,37 @@ def damped(r: Tensor, beta: float, r0: float) -> Tensor:
 
 def damped_everywhere_smooth(r: Tensor, beta: float, r0: float) -> Tensor:
     """`damped`, with the slope of the unbranched softplus: as the published model computes its forces (1e-8 apart)."""
-    with torch.no_grad():
-        value = damped(r, beta, r0)
-        slope = -torch.sigmoid(beta * (r - r0) / r0) * value * value
-    return value + slope * (r - r.detach())
+    at = r.detach()
+    value = damped(at, beta, r0)
+    slope = -torch.sigmoid(beta * (at - r0) / r0) * value * value
+    return value + slope * (r - at)
 
 
-def screen(r: Tensor, g: float) -> Tensor:
+def screen(r: Tensor, g: float | Tensor) -> Tensor:
     """What the reciprocal sum already counts, taken off: (erfc(g r) - 1) / r in 1/Å."""
     return -torch.erf(g * r) / r
 
 
-def screen_approximate(r: Tensor, g: float) -> Tensor:
+def screen_approximate(r: Tensor, g: float | Tensor) -> Tensor:
     """`screen` with the erfc approximation 7.1.26 of Abramowitz and Stegun, as LAMMPS and the published model use it.
 
     Its slope is the analytic one of the exact function with the approximate erfc put in, not the slope of the
     approximation, so the value carries that slope along instead of being differentiated.
     """
-    with torch.no_grad():
-        x = g * r
-        t = 1.0 / (1.0 + _AS_P * x)
-        gauss = torch.exp(-x * x)
-        erfc = t * (_AS_A[0] + t * (_AS_A[1] + t * (_AS_A[2] + t * (_AS_A[3] + t * _AS_A[4])))) * gauss
-        value = (erfc - 1.0) / r
-        slope = -(erfc + _AS_SLOPE * x * gauss - 1.0) / (r * r)
-    return value + slope * (r - r.detach())
+    at = r.detach()
+    x = g * at
+    t = 1.0 / (1.0 + _AS_P * x)
+    gauss = torch.exp(-x * x)
+    erfc = t * (_AS_A[0] + t * (_AS_A[1] + t * (_AS_A[2] + t * (_AS_A[3] + t * _AS_A[4])))) * gauss
+    slope = -(erfc + _AS_SLOPE * x * gauss - 1.0) / (at * at)
+    return (erfc - 1.0) / at + slope * (r - at)
 
 
-def tail_removed(r: Tensor, g: float, cutoff: float) -> Tensor:
+def tail_removed(r: Tensor, g: float | Tensor, cutoff: float) -> Tensor:
     """erfc(g r)/r lowered by its value and slope at the cutoff, minus 1/r: energy and force end without a step."""
-    x = g * cutoff
-    value = math.erfc(x) / cutoff
-    slope = -(value + 2.0 * g / math.sqrt(math.pi) * math.exp(-x * x)) / cutoff
+    x = (g if isinstance(g, Tensor) else r.new_tensor(g)) * cutoff
+    value = torch.erfc(x) / cutoff
+    slope = -(value + 2.0 * g / math.sqrt(math.pi) * torch.exp(-x * x)) / cutoff
     return screen(r, g) - value - slope * (r - cutoff)
 
 
@@ -114,27 +115,38 @@ def reciprocal_energies(positions: Tensor, q: Tensor, cell: Tensor, g: float, tr
     return 0.5 * q * potential
 
 
-def mesh_energies(positions: Tensor, q: Tensor, cell: Tensor, g: float, mesh_A: float, order: int = 8) -> Tensor:
+MESH_ORDER = 8
+"""Order of the B-splines of every mesh here; even."""
+
+
+def mesh_size(cell: NDArray[np.float64], mesh_A: float, order: int = MESH_ORDER) -> tuple[int, int, int]:
+    """Points along each axis: at most `mesh_A` apart, no fewer than a spline covers, and fast to transform."""
+    from scipy.fft import next_fast_len
+
+    points = [next_fast_len(max(order, math.ceil(a / mesh_A)), real=True) for a in np.linalg.norm(cell, axis=1)]
+    return points[0], points[1], points[2]
+
+
+def mesh_energies(
+    positions: Tensor, q: Tensor, cell: Tensor, g: float, mesh_A: float, order: int = MESH_ORDER
+) -> Tensor:
     """`reciprocal_energies` on a mesh, for large boxes: smooth particle-mesh Ewald (Essmann et al., 1995).
 
     Charges are spread by B-splines of even `order` to mesh points at most `mesh_A` apart and the sum becomes two
     Fourier transforms. Forces are the exact derivative of the energy. Written here because the meshes of torch-pme 0.5
     gave forces twenty to two hundred times less accurate at the same spacing in the 4,116-atom box.
     """
-    from scipy.fft import next_fast_len
-
-    lengths = cell.detach().norm(dim=1).tolist()
-    size = torch.tensor([next_fast_len(max(order, math.ceil(a / mesh_A)), real=True) for a in lengths])
-    u = (positions @ torch.linalg.inv(cell)) * size.to(positions)
+    kx, ky, kz = sizes = mesh_size(cell.detach().cpu().numpy(), mesh_A, order)
+    size = torch.tensor(sizes, device=positions.device)
+    u = (positions @ torch.linalg.inv(cell)) * size
     base = torch.floor(u.detach())
     weight = _spline(u - base, order)
     back = torch.arange(order, device=u.device)
-    index = torch.remainder(base[:, :, None].long() - back, size.to(u.device)[:, None])
-    kx, ky, kz = size.tolist()
+    index = torch.remainder(base[:, :, None].long() - back, size[:, None])
     flat = ((index[:, 0, :, None, None] * ky + index[:, 1, None, :, None]) * kz + index[:, 2, None, None, :]).flatten(1)
     spread = (weight[:, 0, :, None, None] * weight[:, 1, None, :, None] * weight[:, 2, None, None, :]).flatten(1)
     mesh = q.new_zeros(kx * ky * kz).index_add(0, flat.flatten(), (q[:, None] * spread).flatten())
-    influence = _influence(cell, g, (kx, ky, kz), order)
+    influence = _influence(cell, g, sizes, order)
     field = torch.fft.irfftn(torch.fft.rfftn(mesh.view(kx, ky, kz)) * influence, s=(kx, ky, kz), norm="forward")
     return 0.5 * q * (spread * field.flatten()[flat]).sum(dim=1)
 
@@ -148,23 +160,52 @@ def _spline(f: Tensor, order: int) -> Tensor:
     return torch.stack(w, dim=-1)
 
 
-def _influence(cell: Tensor, g: float, size: tuple[int, int, int], order: int) -> Tensor:
-    """4 pi k_e / V exp(-k^2 / 4 g^2) / k^2 |b|^2 on the half mesh of a real transform; 0 at k = 0."""
-    knots = _spline(torch.zeros(1, dtype=torch.float64), order)[0, 1:]
+def mesh_frequencies(size: tuple[int, int, int]) -> list[Tensor]:
+    """Whole numbers of waves along each axis on the half mesh of a real transform, float64."""
     m = [torch.fft.fftfreq(n, 1.0 / n, dtype=torch.float64) for n in size]
     m[2] = torch.arange(size[2] // 2 + 1, dtype=torch.float64)
-    phase = torch.arange(order - 1, dtype=torch.float64)
-    b2 = [
-        (torch.exp(2j * math.pi * mi[:, None] * phase / n) @ knots.to(torch.complex128)).abs() ** -2
-        for mi, n in zip(m, size, strict=True)
-    ]
+    return m
+
+
+def spline_factors(m: Tensor, n: int, order: int) -> Tensor:
+    """What undoes the splines for `m` waves over `n` points: s(m)^2 / (sum_l s(m + l n)^2)^2, s = sinc(m / n)^order.
+
+    It makes the mean square error of the energy smallest (Ballenegger, Cerda and Holm, 2012): 50 times less in the
+    4,116-atom box than with interpolating splines; the forces' error stays.
+    """
+    aliases = torch.stack([torch.sinc(m / n + a) ** (2 * order) for a in range(-4, 5)])
+    return aliases[4] / aliases.sum(dim=0) ** 2
+
+
+def _influence(cell: Tensor, g: float, size: tuple[int, int, int], order: int) -> Tensor:
+    """4 pi k_e / V exp(-k^2 / 4 g^2) / k^2 and the splines' factors on the half mesh; 0 at k = 0."""
+    m = mesh_frequencies(size)
+    x, y, z = (spline_factors(mi, n, order) for mi, n in zip(m, size, strict=True))
     wave = torch.stack(torch.meshgrid(*m, indexing="ij"), dim=-1).to(cell) @ (2 * math.pi * torch.linalg.inv(cell).T)
     k2 = (wave**2).sum(-1)
     nonzero = k2.detach() > 0
     k2 = torch.where(nonzero, k2, torch.ones_like(k2))
     smear = torch.where(nonzero, torch.exp(-k2 / (4 * g * g)) / k2, torch.zeros_like(k2))
-    spline = (b2[0][:, None, None] * b2[1][None, :, None] * b2[2][None, None, :]).to(cell)
+    spline = (x[:, None, None] * y[None, :, None] * z[None, None, :]).to(cell)
     return (4 * math.pi * COULOMB) * smear * spline / torch.linalg.det(cell).abs()
+
+
+def check_neutral(total: float) -> None:
+    """Raises `ValueError` unless `total` is zero: what slabs and wires need."""
+    if abs(total) > 1e-6:
+        raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
+
+
+def with_vacuum(positions: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
+    """The cell with its open directions set normal to the others and long enough to keep copies apart."""
+    from mlff.neighbours import complete_cell
+
+    normal = torch.from_numpy(complete_cell(cell.detach().cpu().numpy(), pbc.cpu().numpy())).to(cell)
+    reach = positions.detach() @ normal.T
+    periodic_length = cell[pbc].detach().norm(dim=1).max()
+    extent = reach.max(dim=0).values - reach.min(dim=0).values
+    length = torch.where(pbc, torch.ones_like(extent), 3.0 * torch.maximum(extent, periodic_length))
+    return torch.where(pbc[:, None], cell, normal * length[:, None])
 
 
 def shape_energies(positions: Tensor, q: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ class CoordinationDispersion(nn.Module):
         count = torch.sigmoid(_CN_STEEPNESS * (bond / r - 1.0))
         if self.smooth:
             count = count * switch(r * BOHR_A, self.cutoff)
-        return r.new_zeros(len(numbers)).index_add(0, i, count).index_add(0, j, count)
+        return r.new_zeros(numbers.shape[0]).index_add(0, i, count).index_add(0, j, count)
 
     def weights(self, numbers: Tensor, cn: Tensor) -> Tensor:
         """Share of each reference system, `(n_atoms, n_references)`; a shift of the exponent keeps far CN finite."""

@@ -49,6 +49,10 @@ class Configuration:
         bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
         if len(bad):
             raise ValueError(f"atom {bad[0]} has no finite position: {self.positions[bad[0]].tolist()}")
+        if not np.isfinite(self.cell).all():
+            raise ValueError(f"the cell is not finite: {self.cell.tolist()}")
+        if not np.isfinite(self.total_charge):
+            raise ValueError(f"total_charge is {self.total_charge}")
         bad = np.flatnonzero((self.numbers < 1) | (self.numbers >= N_ELEMENTS))
         if len(bad):
             raise ValueError(f"atom {bad[0]} has atomic number {self.numbers[bad[0]]}, allowed are 1 to 86")

@@ -165,7 +165,7 @@ class GraphTransformer(nn.Module):
         """x of the last layer, `(n_atoms, width)`."""
         distance = r.norm(dim=1)
         envelope = cosine_cutoff(distance, self.cutoff)
-        e = self.edge_features(distance, envelope).view(len(r), self.heads, self.width // self.heads)
+        e = self.edge_features(distance, envelope).view(r.shape[0], self.heads, self.width // self.heads)
         edges = (i, j, e, r / distance[:, None], envelope[:, None])
         x, V = self.first(self.embedding(numbers), edges)
         for layer in self.middle:

@@ -165,11 +165,11 @@ class ForceField(nn.Module):
 
     def changed(self, **settings: Any) -> ForceField:
         """The same weights with other settings, such as `forces="conservative"` or `long_range="none"`."""
-        other = ForceField(replace(self.parameters_of, **settings))
+        other = ForceField(replace(self.parameters_of, **settings)).to(self.dtype)
         # tables of a term that the other settings leave out stay behind
         kept = other.state_dict().keys()
         other.load_state_dict({k: v for k, v in self.state_dict().items() if k in kept}, strict=False)
-        return other.to(device=self.trained.device, dtype=self.dtype).train(self.training)
+        return other.to(device=self.trained.device).train(self.training)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForceField:
         # energies of isolated atoms are large: they keep their digits when the network goes to float32
@@ -233,10 +233,13 @@ class ForceField(nn.Module):
             energies["dispersion"] = zero.index_add(0, pairs.i, half).index_add(0, pairs.j, half)
         return Terms(energies, q, chi, eta)
 
-    def coulomb_shape(self, r: Tensor, *, screened: bool) -> Tensor:
-        """U / (k_e q_i q_j) in 1/Å of pairs at distances `r`; screened beside a reciprocal sum."""
+    def coulomb_shape(self, r: Tensor, *, screened: bool, splitting: Tensor | None = None) -> Tensor:
+        """U / (k_e q_i q_j) in 1/Å of pairs at distances `r`; screened beside a reciprocal sum.
+
+        `splitting` is g in 1/Å where another program chooses it.
+        """
         p = self.parameters_of
-        published, g = p.erfc == "approximate", p.splitting_per_A
+        published, g = p.erfc == "approximate", p.splitting_per_A if splitting is None else splitting
         damped = coulomb.damped_everywhere_smooth if published else coulomb.damped
         shape = damped(r, p.coulomb_beta, p.coulomb_r0_A)
         if not screened:
@@ -269,9 +272,8 @@ class ForceField(nn.Module):
         p, g = self.parameters_of, self.parameters_of.splitting_per_A
         energy = torch.zeros_like(q)
         if not bool(pbc.all()):
-            cell = _with_vacuum(positions, cell, pbc)
-            if abs(float(q.detach().sum())) > 1e-6:
-                raise ValueError("a charged system that repeats along some axes only has no finite Coulomb energy")
+            coulomb.check_neutral(float(q.detach().sum()))
+            cell = coulomb.with_vacuum(positions, cell, pbc)
             energy = coulomb.shape_energies(positions, q, cell, pbc)
         if p.long_range == "mesh" or (p.long_range == "auto" and len(q) > MESH_FROM_ATOMS):
             energy = energy + coulomb.mesh_energies(positions, q, cell, g, p.mesh_A)
@@ -302,15 +304,3 @@ class ForceField(nn.Module):
             energies=keep(torch.stack(list(terms.energies.values())).sum(dim=0)),
             terms={name: keep(terms.total(batch, name)) for name in terms.energies},
         )
-
-
-def _with_vacuum(positions: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
-    """The cell with its open directions set normal to the others and long enough to keep copies apart."""
-    from mlff.neighbours import complete_cell
-
-    normal = torch.from_numpy(complete_cell(cell.detach().cpu().numpy(), pbc.cpu().numpy())).to(cell)
-    reach = positions.detach() @ normal.T
-    periodic_length = cell[pbc].detach().norm(dim=1).max()
-    extent = reach.max(dim=0).values - reach.min(dim=0).values
-    length = torch.where(pbc, torch.ones_like(extent), 3.0 * torch.maximum(extent, periodic_length))
-    return torch.where(pbc[:, None], cell, normal * length[:, None])

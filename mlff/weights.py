@@ -77,9 +77,9 @@ def load(path: str | Path, *, compat: Compat | None = None, dtype: torch.dtype =
         parameters = replace(
             parameters, **{k: getattr(wanted, k) for k in ("charge_groups", "erfc", "smooth", "forces")}
         )
-    model = ForceField(parameters)
+    model = ForceField(parameters).to(dtype)
     _fill(model, tensors, path)
-    return model.to(dtype).eval()
+    return model.eval()
 
 
 def dump(model: ForceField) -> tuple[bytes, str]:

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from mlff.calculator import MLFFCalculator
-from mlff.model import ForceField
-from tests.mlff.samples import crowd, model
+from mlff.model import ForceField, ForceFieldParameters
+from tests.mlff.samples import ELEMENTS, crowd, model
 
 
 def atoms_of(pbc: object = True, seed: int = 0, n: int = 14) -> Atoms:
@@ -79,11 +78,73 @@ def test_a_model_that_leaves_the_long_range_to_others_is_refused() -> None:
         MLFFCalculator(model(long_range="none"))
 
 
-def drift(forces: str) -> float:
+BAD = {
+    "no atoms": (lambda atoms: atoms[:0], "a configuration without atoms"),
+    "not finite": (lambda atoms: moved(atoms, 3, np.nan), "atom 3 has no finite position"),
+    "overlap": (lambda atoms: moved(atoms, 3, atoms.positions[5]), "overlap"),
+    "untrained": (lambda atoms: renamed(atoms, 2, "Na"), "element Na was not trained; this model knows H, Li, C, O, F, P"),
+    "unknown": (lambda atoms: renamed(atoms, 2, "X"), "atom 2 has atomic number 0, allowed are 1 to 86"),
+    "no cell": (lambda atoms: Atoms(atoms.numbers, atoms.positions, pbc=True), "a cell vector is zero"),
+    "flat cell": (lambda atoms: Atoms(atoms.numbers, atoms.positions, cell=np.ones((3, 3)), pbc=True), "dependent"),
+    "cell not finite": (lambda atoms: Atoms(atoms, cell=np.diag([7.0, np.inf, 7.0])), "the cell is not finite"),
+    "charge not finite": (lambda atoms: charged(atoms, np.nan), "total_charge is nan"),
+}
+
+
+def moved(atoms: Atoms, i: int, place: object) -> Atoms:
+    atoms.positions[i] = place
+    return atoms
+
+
+def renamed(atoms: Atoms, i: int, symbol: str) -> Atoms:
+    atoms.symbols[i] = symbol
+    return atoms
+
+
+def charged(atoms: Atoms, charge: float) -> Atoms:
+    atoms.info["charge"] = charge
+    return atoms
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("case", BAD)
+def test_atoms_that_cannot_be_computed_are_refused_in_one_line(case: str, fast: bool) -> None:
+    spoil, message = BAD[case]
+    field = whole_model() if fast else model()
+    field.trained[:] = False
+    field.trained[torch.from_numpy(ELEMENTS)] = True
+    atoms = spoil(atoms_of())
+    atoms.calc = MLFFCalculator(field, fast=fast, threads=1)
+    with pytest.raises(ValueError, match=message) as error:
+        atoms.get_potential_energy()
+    assert "\n" not in str(error.value)
+
+
+def whole_model(seed: int = 0, **settings: object) -> ForceField:
+    """Random weights of the size that the fast engine runs."""
+    torch.manual_seed(seed)
+    return ForceField(ForceFieldParameters(**settings)).double().eval()
+
+
+def test_a_fast_committee_gives_what_the_torch_committee_gives() -> None:
+    members, atoms = [whole_model(seed) for seed in range(3)], atoms_of(n=20)
+    results = []
+    for fast in (False, True):
+        calculator = MLFFCalculator(members, fast=fast)
+        calculator.calculate(atoms)
+        results.append(calculator.results)
+    slow, quick = results
+    np.testing.assert_allclose(quick["forces"], slow["forces"], atol=5e-5)
+    np.testing.assert_allclose(quick["forces_spread"], slow["forces_spread"], atol=1e-4)
+    assert quick["forces_spread"].shape == (20,)
+    assert quick["energy_spread"] == pytest.approx(slow["energy_spread"], abs=1e-4)
+
+
+def drift(field: ForceField, *, fast: bool) -> float:
     """Largest change of the total energy in eV over a short run at constant energy."""
     atoms = atoms_of(seed=2, n=12)
-    atoms.calc = MLFFCalculator(model(forces=forces))
-    MaxwellBoltzmannDistribution(atoms, temperature_K=100, rng=np.random.default_rng(0))
+    atoms.calc = MLFFCalculator(field, fast=fast, threads=1)
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(12, 3)) * np.sqrt(0.01 * atoms.get_masses())[:, None])
     dynamics = VelocityVerlet(atoms, timestep=0.05 * units.fs)
     start = atoms.get_total_energy()
     largest = 0.0
@@ -93,15 +154,16 @@ def drift(forces: str) -> float:
     return largest
 
 
-def test_total_energy_is_conserved_with_conservative_forces_only() -> None:
-    conservative, fixed = drift("conservative"), drift("fixed_charges")
+@pytest.mark.parametrize("fast", [False, True], ids=["torch", "engine"])
+def test_total_energy_is_conserved_with_conservative_forces_only(fast: bool) -> None:
+    make = whole_model if fast else model
+    conservative, fixed = (drift(make(forces=kind), fast=fast) for kind in ("conservative", "fixed_charges"))
     assert conservative < 2e-4
     assert fixed > 20 * conservative
 
 
 def test_fast_engine_runs_the_same_dynamics() -> None:
-    torch.manual_seed(0)
-    field = ForceField().double().eval()
+    field = whole_model()
     energies = []
     for fast in (False, True):
         atoms = atoms_of(n=20)

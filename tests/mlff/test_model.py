@@ -39,8 +39,6 @@ def slope(field: ForceField, c: Configuration, strain: np.ndarray, shift: np.nda
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_forces_are_the_slope_of_the_energy(boundary: str, form: str) -> None:
-    if form == "mesh" and boundary != "periodic":
-        pytest.skip("the mesh is for periodic boxes")
     field, c = model(**FORMS[form]), crowd(pbc=BOUNDARIES[boundary])
     direction = np.random.default_rng(3).normal(size=c.positions.shape)
     found = -(predict(field, c).forces.numpy() * direction).sum()

@@ -127,6 +127,16 @@ def test_own_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+def test_digits_of_a_float64_checkpoint_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    made = model(seed=4)
+    tensors, settings = dump(made)
+    (tmp_path / "m.safetensors").write_bytes(tensors)
+    (tmp_path / "m.yaml").write_text(settings)
+    loaded = mlff.load(tmp_path / "m.safetensors", dtype=torch.float64)
+    for name, value in made.changed(dispersion="element").state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
 def test_bad_files_are_named_with_what_is_wrong(field: ForceField, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file of weights"):
         mlff.load(tmp_path / "absent.safetensors")

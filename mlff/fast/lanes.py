@@ -16,10 +16,27 @@ from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel, register_default
 from numba.extending import intrinsic, lower_builtin, type_callable
+from numpy.typing import NDArray
 
 FLOAT = ir.FloatType()
 FAST = ("contract", "reassoc", "nsz", "arcp")
 WIDTH, HEADS = 64, 16
+
+
+def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    """Zeros that start with a cache line: 64 bytes that lie in two lines take twice as long to load."""
+    n = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(n + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + n].view(dtype).reshape(shape)
+
+
+def single(values: Any) -> NDArray[np.float32]:
+    """A copy as aligned, contiguous float32."""
+    values = np.asarray(values)
+    copy = aligned(values.shape)
+    copy[...] = values
+    return copy
 
 
 class Lanes(types.Type):
@@ -30,7 +47,7 @@ class Lanes(types.Type):
         super().__init__(name=f"Lanes({n})")
 
 
-heads, feature = Lanes(HEADS), Lanes(WIDTH)
+quad, row, heads, feature = Lanes(4), Lanes(8), Lanes(HEADS), Lanes(WIDTH)
 
 
 @register_default(Lanes)
@@ -46,7 +63,7 @@ def _arithmetic(op: Any, instruction: str) -> None:
     def typer(context: Any) -> Any:
         return lambda a, b: a if isinstance(a, Lanes) and a == b else None
 
-    for kind in (heads, feature):
+    for kind in (quad, row, heads, feature):
 
         @lower_builtin(op, kind, kind)
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -81,7 +98,7 @@ def _loader(kind: Lanes) -> Any:
     return load
 
 
-load16, load64 = _loader(heads), _loader(feature)
+load4, load8, load16, load64 = (_loader(kind) for kind in (quad, row, heads, feature))
 
 
 @intrinsic
@@ -114,7 +131,7 @@ def _filler(kind: Lanes) -> Any:
     return fill
 
 
-fill16, fill64 = _filler(heads), _filler(feature)
+fill8, fill16, fill64 = (_filler(kind) for kind in (row, heads, feature))
 
 
 @intrinsic
@@ -141,15 +158,61 @@ def fold(typingctx: Any, value: Any) -> Any:
 
 @intrinsic
 def total(typingctx: Any, value: Any) -> Any:
-    """Sum of all 16 lanes."""
+    """Sum of all lanes."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = args[0].type
         kind = ir.FunctionType(FLOAT, [FLOAT, vector])
-        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{HEADS}f32")
+        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{vector.count}f32")
         return builder.call(reduce, [FLOAT(0.0), args[0]], fastmath=FAST)
 
-    return types.float32(heads), codegen
+    return types.float32(value), codegen
+
+
+@intrinsic
+def totals(typingctx: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The sums of all lanes of four vectors, side by side: a third of the steps of four single sums."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def halve(x: Any, y: Any, groups: int) -> Any:
+            # each of x and y holds `groups` runs of lanes still to be summed: fold every run in half
+            size = HEADS // groups
+            low = [g * size + k for g in range(groups) for k in range(size // 2)]
+            low += [HEADS + lane for lane in low]
+            parts = [ir.Constant(ir.VectorType(ir.IntType(32), HEADS), m) for m in (low, [m + size // 2 for m in low])]
+            return builder.fadd(*(builder.shuffle_vector(x, y, m) for m in parts), flags=FAST)
+
+        ab, cd = halve(args[0], args[1], 1), halve(args[2], args[3], 1)
+        four = halve(ab, cd, 2)
+        for size in (4, 2):
+            lanes = [g * size + k for g in range(4) for k in range(size // 2)]
+            high = [m + size // 2 for m in lanes]
+            four = builder.fadd(_shuffle(builder, four, lanes), _shuffle(builder, four, high), flags=FAST)
+        return four
+
+    return quad(heads, heads, heads, heads), codegen
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typingctx: Any, array: Any, index: Any, n: Any) -> Any:
+    """Ask for the cache lines of `n` (a constant) numbers from `index` on, without waiting for them."""
+    if not isinstance(n, types.IntegerLiteral):
+        return None
+    count = n.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole = ir.IntType(32)
+        data = context.make_array(sig.args[0])(context, builder, value=args[0]).data
+        byte = ir.PointerType(ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        for offset in range(0, count, 16):
+            place = builder.bitcast(builder.gep(data, [builder.add(args[1], ir.IntType(64)(offset))]), byte)
+            # to read, to be kept, data
+            builder.call(function, [place, whole(0), whole(3), whole(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, n), codegen
 
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
