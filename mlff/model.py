@@ -165,11 +165,11 @@ class ForceField(nn.Module):
 
     def changed(self, **settings: Any) -> ForceField:
         """The same weights with other settings, such as `forces="conservative"` or `long_range="none"`."""
-        other = ForceField(replace(self.parameters_of, **settings))
+        other = ForceField(replace(self.parameters_of, **settings)).to(self.dtype)
         # tables of a term that the other settings leave out stay behind
         kept = other.state_dict().keys()
         other.load_state_dict({k: v for k, v in self.state_dict().items() if k in kept}, strict=False)
-        return other.to(device=self.trained.device, dtype=self.dtype).train(self.training)
+        return other.to(device=self.trained.device).train(self.training)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForceField:
         # energies of isolated atoms are large: they keep their digits when the network goes to float32

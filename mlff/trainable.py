@@ -1,0 +1,166 @@
+"""From a label set and options to a model that can be trained: which terms it has, what it starts from, what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, replace
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mlff.batches import ReadyFrame, labels_in_use, ready_frames, virial_of_forces
+from mlff.datasets import Dispersion, LabelSet
+from mlff.labelled import LabelledFrame
+from mlff.losses import TERMS
+from mlff.model import ForceField, ForceFieldParameters
+from mlff.references import elements_of, reference_energies
+from mlff.streams import generator
+from mlff.training import Training
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class ModelOptions(ForceFieldParameters):
+    """A force field to be trained: its terms, with charges only where the labels know of any unless told otherwise."""
+
+    charges: Annotated[bool | None, Field(description="null = where charges or dipoles are labelled")] = None  # type: ignore[assignment]
+
+    kinds: ClassVar[tuple[str, ...]] = ("frames",)
+
+    def parameters(self, charges_labelled: bool) -> ForceFieldParameters:
+        """The same with the charge head decided."""
+        values = {f.name: getattr(self, f.name) for f in fields(ForceFieldParameters)}
+        return ForceFieldParameters(**(values | {"charges": charges_labelled if self.charges is None else self.charges}))
+
+
+@plain_dataclass(frozen=True)
+class Start:
+    """A model before its first step, and the frames in the form that training takes."""
+
+    model: ForceField
+    weights: dict[str, float]
+    scale: float
+    train: list[ReadyFrame]
+    valid: list[ReadyFrame]
+
+
+def start(
+    options: ModelOptions, training: Training, labels: LabelSet, seed: int, model: ForceField | None = None
+) -> Start:
+    """Decide, initialise by `seed` (or go on from `model`) and prepare the frames.
+
+    Raises `ValueError` for weights without labels, isolated atoms that are missing and frames that cannot be used.
+    """
+    parameters = model.parameters_of if model else options.parameters(bool({"charges", "dipole"} & set(labels.labels)))
+    labels = with_virials(labels, training)
+    weights = resolved_weights(training, labels, parameters)
+    used = labels_in_use(weights)
+    if model is None:
+        model = initialised(parameters, seed)
+        model.trained[:] = False
+    if training.precision == "float64":
+        model = model.double()
+    frames = [*labels.train, *labels.valid]
+    known = [z for z in elements_of(labels.valid) if z not in elements_of(labels.train) and not bool(model.trained[z])]
+    if known:
+        raise ValueError(f"{labels.name}: atomic number {known[0]} occurs in validation frames, in no training frame")
+    model.trained[elements_of(labels.train)] = True
+    reference = model.reference_energy.numpy().copy()
+    if not reference.any():
+        reference = _reference(model, labels, training, used)
+    model.reference_energy[:] = torch.from_numpy(reference)
+    ready = list(
+        ready_frames(frames, model, reference, labels=used, dispersion_in_labels=labels.dispersion == "included")
+    )
+    train, valid = ready[: len(labels.train)], ready[len(labels.train) :]
+    scale = energy_scale(train) if training.scaled and "forces" in used else 1.0
+    return Start(model, weights, scale, train, valid)
+
+
+def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
+    """A model with weights drawn from the seed's own stream; torch's global stream is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(seed, "initial weights").integers(2**62)))
+        return ForceField(parameters)
+
+
+def _reference(
+    model: ForceField, labels: LabelSet, training: Training, used: Sequence[str]
+) -> NDArray[np.float64]:
+    if "energy" not in used:
+        return np.zeros(len(model.reference_energy))
+    nothing = np.zeros(len(model.reference_energy))
+    # what the labels are without the dispersion that they contain
+    included = labels.dispersion == "included"
+    if included and model.dispersion is not None:
+        bare = model.changed(charges=False)
+        ready = ready_frames(labels.train, bare, nothing, labels=("energy",), dispersion_in_labels=True)
+        energies = np.array([float(frame.targets["energy"]) for frame in ready])
+    else:
+        energies = np.array([frame.energy for frame in labels.train], np.float64)
+    return reference_energies(labels.train, energies, labels.isolated, training.references)
+
+
+def energy_scale(frames: Sequence[ReadyFrame]) -> float:
+    """RMS of the force labels, kcal/mol/Å: a network whose energies are multiplied by it starts at the right size."""
+    squares = sum(float(f.targets["forces"].double().square().sum()) for f in frames)
+    return float(np.sqrt(squares / (3 * sum(map(len, frames))))) or 1.0
+
+
+def with_virials(labels: LabelSet, training: Training) -> LabelSet:
+    """Virials of open clusters made from their forces, where a weight asks for them and the set has none."""
+    wanted = {**training.where_labelled.given(), **training.weights.given()}.get("virial", 0.0) > 0
+    frames = [*labels.train, *labels.valid]
+    closed = any(f.configuration.pbc.any() for f in frames)
+    if not wanted or closed or "virial" in labels.labels or "forces" not in labels.labels:
+        return labels
+
+    def filled(part: list[LabelledFrame]) -> list[LabelledFrame]:
+        return [replace(f, virial=virial_of_forces(f)) for f in part]
+
+    return replace(
+        labels, train=filled(labels.train), valid=filled(labels.valid), labels=(*labels.labels, "virial")
+    )
+
+
+def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFieldParameters) -> dict[str, float]:
+    """Weight of every term: the preset's for labels that the set has, and those that were asked for.
+
+    Raises `ValueError` for a weight above zero on a label that is missing or zero everywhere; lists the keys present.
+    """
+    asked, preset = training.weights.given(), training.where_labelled.given()
+    weights = {}
+    keys = ", ".join(labels.train[0].keys) or ", ".join(labels.train[0].labels)
+    moving = parameters.charges and parameters.forces == "fixed_charges"
+    for name in TERMS:
+        there = moving if name == "response" else name in labels.labels
+        if name in ("charges", "dipole"):
+            there = there and parameters.charges
+        weight = asked.get(name, preset.get(name, 0.0) if there else 0.0)
+        if weight > 0 and name == "response" and not there:
+            raise ValueError(f"weights.response={weight:g}: only charges that forces hold fixed have a response to weigh")
+        if weight > 0 and name in ("charges", "dipole") and not parameters.charges:
+            raise ValueError(f"weights.{name}={weight:g}: the model has no charges (model.charges=false)")
+        if weight > 0 and not there:
+            raise ValueError(f"weights.{name}={weight:g}: {labels.name} has no label {name} (keys present: {keys})")
+        if weight > 0 and name != "response" and not any(np.any(getattr(f, name)) for f in labels.train):
+            raise ValueError(f"weights.{name}={weight:g}: {name} is zero in every frame (keys present: {keys})")
+        weights[name] = weight
+    if not weights["energy"] and not weights["forces"]:
+        raise ValueError(f"neither energies nor forces have a weight; {labels.name} has {', '.join(labels.labels)}")
+    mixed = {bool(f.configuration.pbc.any()) for f in labels.train}
+    if weights["virial"] and len(mixed) > 1:
+        raise ValueError("weights.virial: open and periodic frames in one set have no common virial; set it to 0")
+    return weights
+
+
+def check_dispersion(stated: Sequence[Dispersion]) -> None:
+    """Raise `ValueError` unless all label sets that a model learns from say the same of dispersion."""
+    if len(set(stated)) > 1:
+        raise ValueError(
+            "labels with and without dispersion cannot be mixed: the model's own term would be counted twice or not at all"
+        )
