@@ -107,7 +107,9 @@ def ready_frames(
 def _check_memory(frames: Sequence[LabelledFrame], charges: bool, virial: bool) -> None:
     if not charges:
         return
-    floats = sum((13 if virial and f.configuration.pbc.any() else 4) * len(f.configuration.numbers) ** 2 for f in frames)
+    floats = sum(
+        (13 if virial and f.configuration.pbc.any() else 4) * len(f.configuration.numbers) ** 2 for f in frames
+    )
     if 4 * floats > MOST_BYTES:
         raise ValueError(
             f"the Coulomb matrices of {len(frames)} frames need {4 * floats / 2**30:.0f} GB, {MOST_BYTES >> 30} GB are "

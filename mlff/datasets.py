@@ -60,6 +60,9 @@ class FrameFiles:
     keys: LabelKeys = field(default_factory=LabelKeys)
     units: LabelUnits = field(default_factory=LabelUnits)
     valid_fraction: Annotated[float, Field(ge=0, lt=1, description="of the training frames, without `valid`")] = 0.1
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="of the training frames, without `test`; the same for every seed")
+    ] = 0.0
     split: Annotated[
         Literal["composition", "random"], Field(description="hold out whole compositions, or any frames")
     ] = "composition"
@@ -93,13 +96,16 @@ class FrameFiles:
         if not train:
             raise ValueError(f"{self.name}: no frames in {self.train}")
         labels = all_labels([*train, *valid])
-        if not valid and self.valid_fraction:
-            train, valid = hold_out(train, self.valid_fraction, self.split, seed)
-        train = self._fewer(train, seed)
+        test, warning = [], ""
         try:
-            test, warning = read(self.test, frozenset(self.keys.listed)), ""
+            test = read(self.test, frozenset(self.keys.listed))
         except OSError as error:
-            test, warning = [], f"no test frames ({error}); what is called an error is that of the validation part"
+            warning = f"no test frames ({error}); what is called an error is that of the validation part"
+        if not self.test and self.test_fraction:
+            train, test = hold_out(train, self.test_fraction, self.split, generator(0, "test part"))
+        if not valid and self.valid_fraction:
+            train, valid = hold_out(train, self.valid_fraction, self.split, generator(seed, "split"))
+        train = self._fewer(train, seed)
         if self.n_test is not None and self.n_test < len(test):
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)
@@ -137,27 +143,32 @@ class FrameFiles:
 
 
 def hold_out(
-    frames: Sequence[LabelledFrame], fraction: float, by: str, seed: int
+    frames: Sequence[LabelledFrame], fraction: float, by: str, rng: np.random.Generator
 ) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
-    """Training and validation part: whole compositions, drawn until they make up `fraction`, or single frames.
+    """Frames that stay, and those held out: whole compositions, drawn until they make up `fraction`, or single frames.
 
-    Compositions with an element that no other has stay in training; a set of one composition is split by frames.
+    Compositions with an element that no other has, or with more than twice the frames that are wanted, stay. Where that
+    leaves nothing to hold out, as for a single molecule, frames are drawn.
     """
-    rng = generator(seed, "split")
+    wanted = max(1, round(fraction * len(frames)))
+    held = _compositions(frames, wanted, rng) if by == "composition" else set()
+    if not held:
+        held = set(rng.permutation(len(frames))[:wanted].tolist())
+    return [f for k, f in enumerate(frames) if k not in held], [frames[k] for k in sorted(held)]
+
+
+def _compositions(frames: Sequence[LabelledFrame], wanted: int, rng: np.random.Generator) -> set[int]:
+    """Indices of the frames of whole compositions, about `wanted`."""
     groups: dict[str, list[int]] = {}
     for index, frame in enumerate(frames):
-        groups.setdefault(frame.composition if by == "composition" else str(index), []).append(index)
-    if len(groups) == 1:
-        groups = {str(index): [index] for index in range(len(frames))}
-    wanted, held = max(1, round(fraction * len(frames))), set[int]()
+        groups.setdefault(frame.composition, []).append(index)
     names = list(groups)
     elements = {name: {int(z) for k in groups[name] for z in frames[k].configuration.numbers} for name in names}
-    kept = set(names)
-    for name in rng.permutation(len(names)):
-        candidate = names[name]
-        others = set().union(*(elements[k] for k in kept - {candidate}))
-        if len(held) >= wanted or not elements[candidate] <= others or len(held) + len(groups[candidate]) > 2 * wanted:
-            continue
-        kept.discard(candidate)
-        held |= set(groups[candidate])
-    return [f for k, f in enumerate(frames) if k not in held], [frames[k] for k in sorted(held)]
+    kept, held = set(names), set[int]()
+    for place in rng.permutation(len(names)):
+        name = names[place]
+        others = set().union(*(elements[k] for k in kept - {name}))
+        if len(held) < wanted and elements[name] <= others and len(held) + len(groups[name]) <= 2 * wanted:
+            kept.discard(name)
+            held |= set(groups[name])
+    return held

@@ -108,8 +108,8 @@ class Source:
 def read_extxyz(path: Path, source: Source) -> tuple[list[LabelledFrame], dict[int, float]]:
     """Frames of an extended XYZ file, and the energies of isolated atoms by atomic number (kcal/mol) among them.
 
-    A neutral frame of one atom without periodicity is taken for an isolated atom. Raises `ValueError` that names the frame and, where a label is
-    missing, the keys that are present.
+    A neutral frame of one atom without periodicity is taken for an isolated atom. Raises `ValueError` that names the
+    frame and, where a label is missing, the keys that are present.
     """
     import ase.io
 
@@ -156,7 +156,9 @@ def _labelled(atoms: Any, values: Mapping[str, Any], source: Source, name: str) 
     for label in keys.listed:
         if found[label] is None and label not in source.optional:
             present = ", ".join(sorted(values)) or "none"
-            raise ValueError(f"{name}: no {getattr(keys, label) or keys.stress!r} for {label} (keys present: {present})")
+            raise ValueError(
+                f"{name}: no {getattr(keys, label) or keys.stress!r} for {label} (keys present: {present})"
+            )
     arrays = {k: None if v is None else np.asarray(v, np.float64) for k, v in found.items() if k != "energy"}
     charges, total = arrays["charges"], float(_find(values, keys.total_charge) or 0.0)
     fragments = _find(values, keys.fragments)

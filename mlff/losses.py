@@ -41,7 +41,9 @@ class Weights:
     virial: Weight | None = None
     charges: Weight | None = None
     dipole: Weight | None = None
-    response: Annotated[Weight | None, Field(description="of the force through the charges, where that is left out")] = None
+    response: Annotated[
+        Weight | None, Field(description="of the force through the charges, where that is left out")
+    ] = None
 
     def given(self) -> dict[str, float]:
         """Weights that are not null."""

@@ -39,7 +39,9 @@ def reference_energies(
             from ase.data import chemical_symbols
 
             names = ", ".join(chemical_symbols[z] for z in missing)
-            raise ValueError(f"references=isolated: no isolated atom of {names} in the set; use fitted, or data.isolated")
+            raise ValueError(
+                f"references=isolated: no isolated atom of {names} in the set; use fitted, or data.isolated"
+            )
         return reference
     counts = composition_counts(frames, elements)
     reference[elements] += fit_elements(counts, energies - counts @ reference[elements])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields, replace
 from typing import Annotated, ClassVar
@@ -14,13 +14,15 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.batches import ReadyFrame, labels_in_use, ready_frames, virial_of_forces
-from mlff.datasets import Dispersion, LabelSet
+from mlff.datasets import LabelSet
 from mlff.labelled import LabelledFrame
 from mlff.losses import TERMS
 from mlff.model import ForceField, ForceFieldParameters
-from mlff.references import elements_of, reference_energies
+from mlff.references import composition_counts, elements_of, fit_elements, reference_energies
+from mlff.scores import compare
 from mlff.streams import generator
 from mlff.training import Training
+from mlff.training_pass import fold
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -34,7 +36,9 @@ class ModelOptions(ForceFieldParameters):
     def parameters(self, charges_labelled: bool) -> ForceFieldParameters:
         """The same with the charge head decided."""
         values = {f.name: getattr(self, f.name) for f in fields(ForceFieldParameters)}
-        return ForceFieldParameters(**(values | {"charges": charges_labelled if self.charges is None else self.charges}))
+        return ForceFieldParameters(
+            **(values | {"charges": charges_labelled if self.charges is None else self.charges})
+        )
 
 
 @plain_dataclass(frozen=True)
@@ -81,6 +85,20 @@ def start(
     return Start(model, weights, scale, train, valid)
 
 
+def finished(start: Start, training: Training, labels: LabelSet) -> ForceField:
+    """The trained model by itself: energies in kcal/mol, and with `refit` energies of elements that fit what is left."""
+    # a copy whose tensors are their own: those of a model in training are parts of one vector
+    model = start.model.changed().eval()
+    fold(model, start.scale)
+    if training.refit and labels.train[0].energy is not None:
+        compared = compare(model, labels.train, labels.dispersion)
+        elements = elements_of(labels.train)
+        counts = composition_counts(labels.train, elements)
+        left = (compared.label["energy"] - compared.predicted["energy"]) * counts.sum(axis=1)
+        model.reference_energy[elements] += torch.from_numpy(fit_elements(counts, left))
+    return model
+
+
 def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
     """A model with weights drawn from the seed's own stream; torch's global stream is left alone."""
     with torch.random.fork_rng(devices=[]):
@@ -88,9 +106,7 @@ def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
         return ForceField(parameters)
 
 
-def _reference(
-    model: ForceField, labels: LabelSet, training: Training, used: Sequence[str]
-) -> NDArray[np.float64]:
+def _reference(model: ForceField, labels: LabelSet, training: Training, used: Sequence[str]) -> NDArray[np.float64]:
     if "energy" not in used:
         return np.zeros(len(model.reference_energy))
     nothing = np.zeros(len(model.reference_energy))
@@ -122,9 +138,7 @@ def with_virials(labels: LabelSet, training: Training) -> LabelSet:
     def filled(part: list[LabelledFrame]) -> list[LabelledFrame]:
         return [replace(f, virial=virial_of_forces(f)) for f in part]
 
-    return replace(
-        labels, train=filled(labels.train), valid=filled(labels.valid), labels=(*labels.labels, "virial")
-    )
+    return replace(labels, train=filled(labels.train), valid=filled(labels.valid), labels=(*labels.labels, "virial"))
 
 
 def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFieldParameters) -> dict[str, float]:
@@ -135,32 +149,39 @@ def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFiel
     asked, preset = training.weights.given(), training.where_labelled.given()
     weights = {}
     keys = ", ".join(labels.train[0].keys) or ", ".join(labels.train[0].labels)
-    moving = parameters.charges and parameters.forces == "fixed_charges"
+    charged = ("charges", "dipole", "response")
     for name in TERMS:
-        there = moving if name == "response" else name in labels.labels
-        if name in ("charges", "dipole"):
-            there = there and parameters.charges
-        weight = asked.get(name, preset.get(name, 0.0) if there else 0.0)
-        if weight > 0 and name == "response" and not there:
-            raise ValueError(f"weights.response={weight:g}: only charges that forces hold fixed have a response to weigh")
-        if weight > 0 and name in ("charges", "dipole") and not parameters.charges:
-            raise ValueError(f"weights.{name}={weight:g}: the model has no charges (model.charges=false)")
-        if weight > 0 and not there:
-            raise ValueError(f"weights.{name}={weight:g}: {labels.name} has no label {name} (keys present: {keys})")
+        labelled = name == "response" or name in labels.labels
+        able = parameters.charges or name not in charged
+        moving = name != "response" or parameters.forces == "fixed_charges"
+        weight = asked.get(name, preset.get(name, 0.0) if labelled and able and moving else 0.0)
+        said = f"training.weights.{name}={weight:g}"
+        if weight > 0 and not labelled:
+            raise ValueError(f"{said}: {labels.name} has no label {name} (keys present: {keys})")
+        if weight > 0 and not able:
+            raise ValueError(f"{said}: the model has no charges (model.charges=false)")
+        if weight > 0 and not moving:
+            raise ValueError(f"{said}: only forces at fixed charges leave a response out (model.forces=fixed_charges)")
         if weight > 0 and name != "response" and not any(np.any(getattr(f, name)) for f in labels.train):
-            raise ValueError(f"weights.{name}={weight:g}: {name} is zero in every frame (keys present: {keys})")
+            raise ValueError(f"{said}: {name} is zero in every frame (keys present: {keys})")
         weights[name] = weight
     if not weights["energy"] and not weights["forces"]:
-        raise ValueError(f"neither energies nor forces have a weight; {labels.name} has {', '.join(labels.labels)}")
+        raise ValueError(
+            f"training.weights: neither energies nor forces have a weight; {labels.name} has {', '.join(labels.labels)}"
+        )
     mixed = {bool(f.configuration.pbc.any()) for f in labels.train}
     if weights["virial"] and len(mixed) > 1:
-        raise ValueError("weights.virial: open and periodic frames in one set have no common virial; set it to 0")
+        raise ValueError(
+            "training.weights.virial: open and periodic frames in one set have no common virial; set it to 0"
+        )
     return weights
 
 
-def check_dispersion(stated: Sequence[Dispersion]) -> None:
-    """Raise `ValueError` unless all label sets that a model learns from say the same of dispersion."""
-    if len(set(stated)) > 1:
+def check_dispersion(stated: Mapping[str, str]) -> None:
+    """Raise `ValueError` unless all that is brought together says the same of dispersion; `stated` by name."""
+    if len(set(stated.values())) > 1:
+        told = ", ".join(f"{name}: {value}" for name, value in stated.items())
         raise ValueError(
-            "labels with and without dispersion cannot be mixed: the model's own term would be counted twice or not at all"
+            f"labels with and without dispersion cannot be mixed ({told}): the model's own term would be counted twice "
+            "or not at all"
         )

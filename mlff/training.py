@@ -1,46 +1,23 @@
-"""Training of a force field: options, and a loop that can be stopped after any batch and goes on bit for bit.
+"""How a force field is trained: the options of a run.
 
-Two presets in `conf/training/`: `bamboo2024`, the published recipe, and `modern`. Frames are shuffled by a stream of the
-seed and the epoch alone, so that the position in the data is two numbers.
+Two presets in `conf/training/`: `bamboo2024`, the published recipe, and `modern`. The loop is in `trainer.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.batches import ReadyFrame, TrainingBatch, join
-from mlff.flat import FlatWeights
-from mlff.losses import Counts, EnergyLoss, Form, Loss, Weights, error_sums
-from mlff.model import ForceField
-from mlff.parallel import Ranks
+from mlff.losses import EnergyLoss, Form, Weights
 from mlff.references import References
-from mlff.schedule import Schedule, cosine_rate, exponential_rate, update_average
-from mlff.training_pass import TrainingPass
-from mlff.units import KCAL_PER_EV
+from mlff.schedule import Schedule
 
-Arrays = dict[str, NDArray[Any]]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-MEV = 1000.0 / KCAL_PER_EV
-REPORTED = {
-    "energy": ("energy_mae_meV_per_atom", MEV),
-    "forces": ("forces_mae_meV_per_A", MEV),
-    "virial": ("virial_mae_meV", MEV),
-    "charges": ("charges_mae_e", 1.0),
-    "dipole": ("dipole_mae_D", 1.0),
-}
-"""Name and factor of each label's error in the metrics."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -61,268 +38,18 @@ class Training:
     average: Annotated[Share | None, Field(description="decay of the running average of weights; null = none")] = 0.99
     energy_loss: EnergyLoss = "per_atom"
     form: Form = "squared"
-    weights: Annotated[Weights, Field(description="yours; null leaves it to `where_labelled`")] = field(default_factory=Weights)
+    weights: Annotated[Weights, Field(description="yours; null leaves it to `where_labelled`")] = field(
+        default_factory=Weights
+    )
     where_labelled: Annotated[Weights, Field(description="the preset's, for labels that the set has")] = field(
         default_factory=Weights
     )
     references: References = "fitted"
     refit: Annotated[bool, Field(description="fit energies of elements to what is left at the end")] = False
     scaled: Annotated[bool, Field(description="start with energies of the size of the force labels")] = True
-    shuffle: Annotated[Literal["frames", "batches"], Field(description="batches = fixed slices in any order")] = "frames"
+    shuffle: Annotated[Literal["frames", "batches"], Field(description="batches = fixed slices in any order")] = (
+        "frames"
+    )
     select: Annotated[Literal["best", "last"], Field(description="which epoch is kept, by validation loss")] = "best"
     validate_every: Annotated[Count, Field(description="epochs")] = 1
     precision: Literal["float32", "float64"] = "float32"
-
-
-@plain_dataclass(frozen=True)
-class Trained:
-    """Outcome of `train`: the epoch kept (from 1), and the errors of every epoch by name."""
-
-    epoch: int
-    history: list[dict[str, float]]
-
-
-@plain_dataclass
-class _Position:
-    """Where a run is."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-
-
-class Trainer:
-    """A model on its way; `state()` holds all that the rest of the run depends on."""
-
-    def __init__(
-        self,
-        model: ForceField,
-        frames: Sequence[ReadyFrame],
-        valid: Sequence[ReadyFrame],
-        options: Training,
-        weights: dict[str, float],
-        scale: float,
-        seed: int,
-        ranks: Ranks,
-    ) -> None:
-        self.options, self.seed, self.ranks = options, seed, ranks
-        self.frames, self.valid = frames, valid
-        self.flat = FlatWeights(model)
-        self.evaluate = TrainingPass(model, scale)
-        self.loss = Loss(weights, options.energy_loss, options.form)
-        self.virial = weights.get("virial", 0.0) > 0
-        self.optimiser = self._optimiser()
-        self.average = self.flat.values.clone()
-        self.best = self.flat.values.clone()
-        # terms of the loss times frames so far in the epoch, and the frames
-        self.at = _Position()
-        self.sums = torch.zeros(len(self.loss.terms) + 1, dtype=torch.float64)
-        self.history: list[dict[str, float]] = []
-
-    @property
-    def n_batches(self) -> int:
-        """Steps of an epoch."""
-        return -(-len(self.frames) // self.options.batch)
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.options.epochs * self.n_batches
-
-    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Indices of the frames of every batch of an epoch, a function of seed and epoch."""
-        from mlff.streams import generator
-
-        rng, n, size = generator(self.seed, f"data order {epoch}"), len(self.frames), self.options.batch
-        if self.options.shuffle == "frames":
-            order = rng.permutation(n)
-            return [order[k : k + size] for k in range(0, n, size)]
-        slices = [np.arange(k, min(k + size, n)) for k in range(0, n, size)]
-        return [slices[k] for k in rng.permutation(len(slices))]
-
-    def step(self, indices: NDArray[np.int64]) -> None:
-        """One step on these frames, of which this process takes its share."""
-        counts = Counts(len(indices), sum(len(self.frames[k]) for k in indices))
-        mine = [self.frames[k] for k in indices[self.ranks.rank :: self.ranks.size]]
-        self.flat.gradient.zero_()
-        shares = torch.zeros(len(self.loss.terms), dtype=torch.float64)
-        if mine:
-            batch = join(mine)
-            predicted = self.evaluate(batch, virial=self.virial)
-            found = self.loss(predicted, batch, counts, self.ranks.total)
-            found.sum().backward()
-            shares = found.detach().double()
-        else:
-            self.loss.stand_by(self.flat.values, self.ranks.total)
-        self._apply()
-        self.sums += torch.cat([counts.frames * self.ranks.total(shares), torch.tensor([float(counts.frames)])])
-
-    def _apply(self) -> None:
-        if self.ranks.size > 1:
-            self.flat.gradient.copy_(self.ranks.total(self.flat.gradient))
-        o = self.options
-        self.flat.clip(o.clip_norm)
-        rate = self.rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
-        if o.average is not None:
-            update_average(self.average, self.flat.values, o.average, self.at.step)
-        self.at.step += 1
-
-    def rate(self) -> float:
-        """Learning rate of the coming step."""
-        o = self.options
-        if o.schedule == "exponential":
-            return exponential_rate(o.learning_rate, o.gamma, self.at.epoch)
-        return cosine_rate(o.learning_rate, self.at.step, self.n_steps, round(o.warm_up * self.n_steps), o.end)
-
-    def finish_epoch(self) -> dict[str, float]:
-        """Errors of the epoch that has ended; keeps the weights if they are the best so far."""
-        o, last = self.options, self.at.epoch + 1 == self.options.epochs
-        values = {"learning_rate": self.rate() if not last else 0.0}
-        values["train/loss"] = float(self.sums[:-1].sum() / self.sums[-1])
-        if self.valid and (last or (self.at.epoch + 1) % o.validate_every == 0):
-            values |= {f"valid/{name}": value for name, value in self.score(self.valid).items()}
-        judged = values.get("valid/loss", math.inf if self.valid else values["train/loss"])
-        if o.select == "last" or judged < self.at.best_loss:
-            self.at.best_loss, self.at.best_epoch = judged, self.at.epoch + 1
-            self.best.copy_(self.average if o.average is not None else self.flat.values)
-        self.history.append(values)
-        self.sums.zero_()
-        self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-        return values
-
-    def score(self, frames: Sequence[ReadyFrame]) -> dict[str, float]:
-        """Loss and mean absolute errors of frames, with the averaged weights where there are any."""
-        averaged = self.options.average is not None
-        if averaged:
-            self.flat.exchange(self.average)
-        try:
-            return self._score(frames)
-        finally:
-            if averaged:
-                self.flat.exchange(self.average)
-
-    def _score(self, frames: Sequence[ReadyFrame]) -> dict[str, float]:
-        counts = Counts(len(frames), sum(map(len, frames)))
-        labels = list(frames[0].targets)
-        table = torch.zeros(len(labels), 4, dtype=torch.float64)
-        loss = torch.zeros((), dtype=torch.float64)
-        mean_free = self.options.energy_loss == "mean_free"
-        drift: list[torch.Tensor] = []
-        for batch in self._shares(frames):
-            predicted = self.evaluate(batch, virial=self.virial, graph=False)
-            sums = error_sums(predicted, batch)
-            table += torch.stack([sums.get(name, torch.zeros(4, dtype=torch.float64)) for name in labels])
-            drift.append(torch.stack([predicted.energy - batch.targets["energy"], batch.counts.to(predicted.energy)]))
-            shares = dict(zip(self.loss.terms, self.loss(predicted, batch, counts).tolist(), strict=True))
-            loss += sum(s for name, s in shares.items() if not (mean_free and name == "energy"))
-        if mean_free and "energy" in labels:
-            loss, table[labels.index("energy"), 0] = self._without_mean(drift, loss, counts)
-        table, loss = self.ranks.total(table), self.ranks.total(loss)
-        values = {"loss": float(loss)}
-        for name, row in zip(labels, table.tolist(), strict=True):
-            if row[3]:
-                reported, factor = REPORTED[name]
-                values[reported] = factor * row[0] / row[3]
-        return values
-
-    def _without_mean(
-        self, drift: Sequence[torch.Tensor], loss: torch.Tensor, counts: Counts
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy errors of whole frames less their mean, as the loss sees them: added to the loss, and by atom."""
-        errors, atoms = (torch.cat(list(drift), dim=1) if drift else torch.zeros(2, 0)).double()
-        errors = errors - self.ranks.total(errors.sum()) / counts.frames
-        squares = errors.square() if self.options.form == "squared" else errors.abs()
-        share = self.loss.weights.get("energy", 0.0) * squares.sum() / counts.frames
-        return loss + share, (errors / atoms).abs().sum()
-
-    def _shares(self, frames: Sequence[ReadyFrame]) -> Iterator[TrainingBatch]:
-        mine = frames[self.ranks.rank :: self.ranks.size]
-        size = max(1, self.options.batch)
-        for k in range(0, len(mine), size):
-            yield join(mine[k : k + size])
-
-    def _optimiser(self) -> torch.optim.Optimizer:
-        o = self.options
-        decayed, others = self.flat.parts()
-        groups = [
-            {"params": [decayed], "weight_decay": o.weight_decay},
-            {"params": [others], "weight_decay": o.weight_decay if o.decay_all else 0.0},
-        ]
-        kind = torch.optim.AdamW if o.optimiser == "adamw" else torch.optim.Adamax
-        return kind(groups, lr=o.learning_rate)
-
-    def state(self) -> Arrays:
-        """Everything that the rest of the run depends on, as arrays."""
-        arrays = {
-            "weights": self.flat.values,
-            "average": self.average,
-            "best": self.best,
-            "sums": self.sums,
-            "position": torch.tensor([self.at.epoch, self.at.batch, self.at.step, self.at.best_epoch]),
-            "best_loss": torch.tensor(self.at.best_loss, dtype=torch.float64),
-        }
-        for k, entry in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser.{k}.{name}": value for name, value in entry.items()}
-        out: Arrays = {name: value.detach().numpy().copy() for name, value in arrays.items()}
-        names = sorted({name for row in self.history for name in row})
-        out["history"] = np.array([[row.get(n, np.nan) for n in names] for row in self.history])
-        out["history_names"] = np.array(names, dtype=np.str_)
-        return out
-
-    def restore(self, arrays: Arrays) -> None:
-        """Go back to a saved state; raises `ValueError` if it belongs to another network."""
-        for name, target in (("weights", self.flat.values), ("average", self.average), ("best", self.best)):
-            if arrays[name].shape != tuple(target.shape):
-                raise ValueError(f"a saved state of {arrays[name].shape[0]} weights for a model of {len(target)}")
-            target.copy_(torch.from_numpy(arrays[name]))
-        self.sums.copy_(torch.from_numpy(arrays["sums"]))
-        epoch, batch, step, best = arrays["position"].tolist()
-        self.at = _Position(epoch, batch, step, best, float(arrays["best_loss"]))
-        content = self.optimiser.state_dict()
-        content["state"] = {}
-        for name, value in arrays.items():
-            if name.startswith("optimiser."):
-                _, k, entry = name.split(".")
-                content["state"].setdefault(int(k), {})[entry] = torch.from_numpy(value)
-        self.optimiser.load_state_dict(content)
-        names = arrays["history_names"].tolist()
-        rows = [dict(zip(names, row, strict=True)) for row in arrays["history"].tolist()]
-        self.history = [{n: v for n, v in row.items() if not math.isnan(v)} for row in rows]
-
-
-OnEpoch = Callable[[int, dict[str, float]], None]
-Save = Callable[[Callable[[], Arrays]], None]
-
-
-def train(
-    trainer: Trainer,
-    *,
-    on_epoch: OnEpoch = lambda epoch, values: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    save: Save = lambda state: None,
-) -> Trained:
-    """Run all epochs that are left; `save` is offered the state after every batch, `on_epoch` told (epoch, errors).
-
-    Raises `FloatingPointError` where the loss is no longer a number.
-    """
-    at = trainer.at
-    for epoch in range(at.epoch, trainer.options.epochs):
-        batches = trainer.batches(epoch)
-        for indices in batches[at.batch :]:
-            trainer.step(indices)
-            at.batch += 1
-            if at.batch < len(batches):
-                save(trainer.state)
-            progress(at.step, trainer.n_steps)
-        values = trainer.finish_epoch()
-        if not math.isfinite(values["train/loss"]):
-            raise FloatingPointError(f"the loss is {values['train/loss']} at epoch {epoch + 1}: lower the learning rate")
-        on_epoch(epoch + 1, values)
-        save(trainer.state)
-    trainer.flat.values.copy_(trainer.best)
-    return Trained(at.best_epoch, trainer.history)
