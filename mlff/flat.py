@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FlatWeights:
-    """Parameters and gradients of `model` become views into `values` and `gradient`, `(n_parameters,)` each.
+    """Parameters of `model` become views into `values` `(n_weights,)`; `gradient` belongs to it.
 
     The first `n_decayed` numbers are matrices of linear layers, which weight decay is meant for; then come biases, norms,
     radial functions and embeddings.
@@ -20,12 +20,16 @@ class FlatWeights:
         self.n_decayed = sum(w.numel() for w in matrices)
         self.values = torch.cat([p.detach().reshape(-1) for p in parameters])
         self.gradient = torch.zeros_like(self.values)
+        self.parameters = parameters
         start = 0
         for p in parameters:
-            part = slice(start, start + p.numel())
-            p.data = self.values[part].view_as(p)
-            p.grad = self.gradient[part].view_as(p)
+            p.data = self.values[start : start + p.numel()].view_as(p)
             start += p.numel()
+
+    def gradient_of(self, loss: Tensor) -> Tensor:
+        """d(loss)/d(values); may be called by several threads at once, for losses of their own."""
+        parts = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        return torch.cat([g.reshape(-1) for g in parts])
 
     def parts(self) -> tuple[nn.Parameter, nn.Parameter]:
         """The decayed and the other numbers as parameters of an optimiser, sharing memory with the model."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mlff.batches import ReadyFrame, join
 from mlff.flat import FlatWeights
@@ -34,6 +36,17 @@ class Trained:
 
     epoch: int
     history: list[dict[str, float]]
+
+
+def divided(frames: Sequence[ReadyFrame], n: int) -> list[list[ReadyFrame]]:
+    """At most `n` groups of about the same number of atoms, none empty; a function of the frames alone."""
+    groups: list[list[ReadyFrame]] = [[] for _ in range(min(n, len(frames)))]
+    sizes = [0] * len(groups)
+    for frame in sorted(frames, key=len, reverse=True):
+        smallest = sizes.index(min(sizes))
+        groups[smallest].append(frame)
+        sizes[smallest] += len(frame)
+    return groups
 
 
 @dataclass
@@ -60,9 +73,12 @@ class Trainer:
         scale: float,
         seed: int,
         ranks: Ranks,
+        threads: int = 1,
     ) -> None:
         self.options, self.seed, self.ranks = options, seed, ranks
         self.frames, self.valid = frames, valid
+        # one thread for each piece, and none inside the operations: sums do not depend on how many there are
+        self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         self.flat = FlatWeights(model)
         self.evaluate = TrainingPass(model, scale)
         self.loss = Loss(weights, options.energy_loss, options.form)
@@ -98,18 +114,25 @@ class Trainer:
         """One step on these frames, of which this process takes its share."""
         counts = Counts(len(indices), sum(len(self.frames[k]) for k in indices))
         mine = [self.frames[k] for k in indices[self.ranks.rank :: self.ranks.size]]
+        # the mean error of a batch ties its frames together: such a loss is computed in one piece
+        pieces = 1 if self.loss.energy == "mean_free" else self.options.pieces
+        found = list(self.pool.map(lambda part: self._piece(part, counts), divided(mine, pieces)))
+        if not mine:
+            self.loss.stand_by(self.flat.values, self.ranks.total)
         self.flat.gradient.zero_()
         shares = torch.zeros(len(self.loss.terms), dtype=torch.float64)
-        if mine:
-            batch = join(mine)
-            predicted = self.evaluate(batch, virial=self.virial)
-            found = self.loss(predicted, batch, counts, self.ranks.total)
-            found.sum().backward()
-            shares = found.detach().double()
-        else:
-            self.loss.stand_by(self.flat.values, self.ranks.total)
+        for gradient, share in found:
+            self.flat.gradient += gradient
+            shares += share
         self._apply()
         self.sums += torch.cat([counts.frames * self.ranks.total(shares), torch.tensor([float(counts.frames)])])
+
+    def _piece(self, frames: Sequence[ReadyFrame], counts: Counts) -> tuple[Tensor, Tensor]:
+        """Gradient and terms of the loss of some frames of a batch."""
+        batch = join(frames)
+        predicted = self.evaluate(batch, virial=self.virial)
+        shares = self.loss(predicted, batch, counts, self.ranks.total)
+        return self.flat.gradient_of(shares.sum()), shares.detach().double()
 
     def _apply(self) -> None:
         if self.ranks.size > 1:

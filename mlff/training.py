@@ -26,6 +26,7 @@ class Training:
 
     epochs: Count = 300
     batch: Annotated[Count, Field(description="frames of a step, over all processes")] = 8
+    pieces: Annotated[int, Field(ge=1, le=64, description="parts of a batch that threads may compute side by side")] = 2
     optimiser: Literal["adamw", "adamax"] = "adamw"
     learning_rate: Positive = 5e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3

@@ -53,7 +53,7 @@ class Train:
         from mlff.parallel import Ranks
         from mlff.trainable import check_dispersion, start
 
-        # one thread: sums then never depend on how many there are; several processes share frames instead
+        # one thread inside each operation: sums then never depend on how many there are
         torch.set_num_threads(1)
         training = context.training
         model = None
@@ -137,7 +137,15 @@ def _trained(context: Context, p: _Prepared) -> tuple[Trainer, Trained]:
 
     options = context.training
     trainer = Trainer(
-        p.start.model, p.start.train, p.start.valid, options, p.start.weights, p.start.scale, context.seed, p.ranks
+        p.start.model,
+        p.start.train,
+        p.start.valid,
+        options,
+        p.start.weights,
+        p.start.scale,
+        context.seed,
+        p.ranks,
+        threads=1 if p.ranks.size > 1 else context.threads,
     )
     with _Checkpoint(context, p) as checkpoint:
         checkpoint.restore(trainer)

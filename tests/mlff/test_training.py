@@ -17,7 +17,7 @@ from mlff.get import NetworkParameters
 from mlff.losses import Weights
 from mlff.parallel import Ranks
 from mlff.trainable import ModelOptions, finished, start
-from mlff.trainer import Trained, Trainer, train
+from mlff.trainer import Trained, Trainer, divided, train
 from mlff.training import Training
 from mlff.weights import dump, load
 from tests.mlff.labels import label_set
@@ -37,11 +37,11 @@ PRESETS = {
 }  # fmt: skip
 
 
-def trainer(how: Training, options: ModelOptions = SMALL, seed: int = 0, n: int = 9) -> Trainer:
+def trainer(how: Training, options: ModelOptions = SMALL, seed: int = 0, n: int = 9, threads: int = 1) -> Trainer:
     labels = label_set(model(dispersion="none"), n)
     isolated = dict.fromkeys((1, 3, 6, 8, 9, 15), 0.0)
     made = start(options, how, type(labels)(**(vars(labels) | {"isolated": isolated})), seed)
-    return Trainer(made.model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks())
+    return Trainer(made.model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks(), threads)
 
 
 class Killed(Exception):
@@ -122,6 +122,24 @@ def test_frames_are_seen_once_an_epoch_in_an_order_of_their_own() -> None:
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(7)) and orders[0] != orders[1]
     slices = trainer(PRESETS["published"]).batches(0)
     assert sorted(s.tolist() for s in slices) == [[0, 1, 2, 3], [4, 5, 6]]
+
+
+def test_the_result_is_the_same_for_any_number_of_threads() -> None:
+    how, options = Training(epochs=2, batch=6, pieces=3, where_labelled=WEIGHTS), ModelOptions(charge_groups="system")
+    one, three = trainer(how, options), trainer(how, options, threads=3)
+    assert train(one) == train(three)
+    assert torch.equal(one.flat.values, three.flat.values)
+
+
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole() -> None:
+    gradients = []
+    for pieces in (1, 3):
+        run = trainer(Training(batch=7, pieces=pieces, clip_norm=None, precision="float64", where_labelled=WEIGHTS))
+        run.step(np.arange(7))
+        gradients.append(run.flat.gradient)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+    sizes = [sum(map(len, part)) for part in divided(run.frames, 3)]
+    assert sum(sizes) == sum(map(len, run.frames)) and max(sizes) - min(sizes) <= 8
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
