@@ -6,6 +6,7 @@ Frames are shuffled by a stream of the seed and the epoch alone, so that the pos
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Trainer:
         self.best = self.flat.values.clone()
         # terms of the loss times frames so far in the epoch, and the frames
         self.at = _Position()
+        self.seconds = 0.0
         self.sums = torch.zeros(len(self.loss.terms) + 1, dtype=torch.float64)
         self.history: list[dict[str, float]] = []
 
@@ -200,6 +202,7 @@ class Trainer:
             "sums": self.sums,
             "position": torch.tensor([self.at.epoch, self.at.batch, self.at.step, self.at.best_epoch]),
             "best_loss": torch.tensor(self.at.best_loss, dtype=torch.float64),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
         }
         for k, entry in self.optimiser.state_dict()["state"].items():
             arrays |= {f"optimiser.{k}.{name}": value for name, value in entry.items()}
@@ -218,6 +221,7 @@ class Trainer:
         self.sums.copy_(torch.from_numpy(arrays["sums"]))
         epoch, batch, step, best = arrays["position"].tolist()
         self.at = _Position(epoch, batch, step, best, float(arrays["best_loss"]))
+        self.seconds = float(arrays["seconds"])
         content = self.optimiser.state_dict()
         content["state"] = {}
         for name, value in arrays.items():
@@ -245,16 +249,18 @@ def train(
 
     Raises `FloatingPointError` where the loss is no longer a number.
     """
-    at = trainer.at
+    at, before, started = trainer.at, trainer.seconds, time.perf_counter()
     for epoch in range(at.epoch, trainer.options.epochs):
         batches = trainer.batches(epoch)
         for indices in batches[at.batch :]:
             trainer.step(indices)
             at.batch += 1
+            trainer.seconds = before + time.perf_counter() - started
             if at.batch < len(batches):
                 save(trainer.state)
             progress(at.step, trainer.n_steps)
         values = trainer.finish_epoch()
+        trainer.seconds = before + time.perf_counter() - started
         if not math.isfinite(values["train/loss"]):
             raise FloatingPointError(
                 f"the loss is {values['train/loss']} at epoch {epoch + 1}: lower the learning rate"
