@@ -63,25 +63,35 @@ def start(
     labels = with_virials(labels, training)
     weights = resolved_weights(training, labels, parameters)
     used = labels_in_use(weights)
-    if model is None:
-        model = initialised(parameters, seed)
-        model.trained[:] = False
+    fresh = model is None
+    model = initialised(parameters, seed) if model is None else model.changed()
     if training.precision == "float64":
         model = model.double()
-    frames = [*labels.train, *labels.valid]
-    known = [z for z in elements_of(labels.valid) if z not in elements_of(labels.train) and not bool(model.trained[z])]
-    if known:
-        raise ValueError(f"{labels.name}: atomic number {known[0]} occurs in validation frames, in no training frame")
+    if fresh:
+        model.trained[:] = False
     model.trained[elements_of(labels.train)] = True
-    reference = model.reference_energy.numpy().copy()
-    if not reference.any():
-        reference = _reference(model, labels, training, used)
-    model.reference_energy[:] = torch.from_numpy(reference)
+    unknown = [z for z in elements_of(labels.valid) if not bool(model.trained[z])]
+    if unknown:
+        raise ValueError(f"{labels.name}: atomic number {unknown[0]} occurs in validation frames, in no training frame")
+    if "energy" in used and fresh:
+        model.reference_energy[:] = torch.from_numpy(_reference(model, labels, training))
+    elif "energy" in used:
+        _refit(model, labels)
     ready = list(
-        ready_frames(frames, model, reference, labels=used, dispersion_in_labels=labels.dispersion == "included")
+        ready_frames(
+            [*labels.train, *labels.valid],
+            model,
+            model.reference_energy.numpy(),
+            labels=used,
+            dispersion_in_labels=labels.dispersion == "included",
+        )
     )
     train, valid = ready[: len(labels.train)], ready[len(labels.train) :]
-    scale = energy_scale(train) if training.scaled and "forces" in used else 1.0
+    # an offset of the electronegativity is not the network's to scale
+    able = "forces" in used and (model.charge is None or not bool(model.charge.chi_offset.any()))
+    scale = energy_scale(train) if training.scaled and able else 1.0
+    if not fresh:
+        fold(model, 1.0 / scale)
     return Start(model, weights, scale, train, valid)
 
 
@@ -90,13 +100,18 @@ def finished(start: Start, training: Training, labels: LabelSet) -> ForceField:
     # a copy whose tensors are their own: those of a model in training are parts of one vector
     model = start.model.changed().eval()
     fold(model, start.scale)
-    if training.refit and labels.train[0].energy is not None:
-        compared = compare(model, labels.train, labels.dispersion)
-        elements = elements_of(labels.train)
-        counts = composition_counts(labels.train, elements)
-        left = (compared.label["energy"] - compared.predicted["energy"]) * counts.sum(axis=1)
-        model.reference_energy[elements] += torch.from_numpy(fit_elements(counts, left))
+    if training.refit and start.weights["energy"]:
+        _refit(model, labels)
     return model
+
+
+def _refit(model: ForceField, labels: LabelSet) -> None:
+    """Energies of elements that take out of the model's errors on training frames what such energies can."""
+    compared = compare(model, labels.train, labels.dispersion)
+    elements = elements_of(labels.train)
+    counts = composition_counts(labels.train, elements)
+    left = (compared.label["energy"] - compared.predicted["energy"]) * counts.sum(axis=1)
+    model.reference_energy[elements] += torch.from_numpy(fit_elements(counts, left))
 
 
 def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
@@ -106,18 +121,13 @@ def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
         return ForceField(parameters)
 
 
-def _reference(model: ForceField, labels: LabelSet, training: Training, used: Sequence[str]) -> NDArray[np.float64]:
-    if "energy" not in used:
-        return np.zeros(len(model.reference_energy))
-    nothing = np.zeros(len(model.reference_energy))
-    # what the labels are without the dispersion that they contain
-    included = labels.dispersion == "included"
-    if included and model.dispersion is not None:
-        bare = model.changed(charges=False)
+def _reference(model: ForceField, labels: LabelSet, training: Training) -> NDArray[np.float64]:
+    """Energies of elements from the labels, less the dispersion that they contain."""
+    energies = np.array([frame.energy for frame in labels.train], np.float64)
+    if labels.dispersion == "included" and model.dispersion is not None:
+        bare, nothing = model.changed(charges=False).double(), np.zeros(len(model.reference_energy))
         ready = ready_frames(labels.train, bare, nothing, labels=("energy",), dispersion_in_labels=True)
         energies = np.array([float(frame.targets["energy"]) for frame in ready])
-    else:
-        energies = np.array([frame.energy for frame in labels.train], np.float64)
     return reference_energies(labels.train, energies, labels.isolated, training.references)
 
 

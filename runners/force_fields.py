@@ -110,9 +110,13 @@ def load_labels(context: Context, data: Any) -> LabelSet:
 
 
 def _fetch(name: str, sha256: str, url: str, folder: Path) -> Path:
-    from lsm.datasets.fetch import RemoteFile, fetch
+    from lsm.datasets.fetch import DownloadError, RemoteFile, fetch
 
-    return fetch(RemoteFile(name, f"sha256:{sha256}", (url,)), folder)
+    try:
+        return fetch(RemoteFile(name, f"sha256:{sha256}", (url,)), folder)
+    except DownloadError as error:
+        told = str(error).partition("; go online")[0]
+        raise FileNotFoundError(f"{told}; go online, or put it there by hand (sha256 {sha256})") from error
 
 
 def saved_data(context: Context, saved: SavedForceField) -> Any:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import mlff
+from mlff.losses import Weights
+from mlff.trainable import ModelOptions
 from mlff.trainer import Trainer
+from mlff.training import Training
+from runners.check import build
+from runners.compose import Source
+from runners.options import CONF
+from runners.plan import make_plan
 from tests.command_line import refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
@@ -113,6 +122,30 @@ def test_wrong_input_is_refused_in_one_line(lsmrun: Run, home: Path, typed: str,
     wanted = [*PLAIN[:5], typed] if typed.startswith("data=") else wanted
     assert said in refused(lsmrun(*wanted))
     assert runs_in(home) == []
+
+
+def test_the_full_configuration_shows_every_key_with_its_default() -> None:
+    section = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "mlff.yaml"))["model"]
+    assert build(section, "model") == ModelOptions()
+    assert set(section) - {"_target_"} == {f.name for f in dataclasses.fields(ModelOptions)}
+    section = OmegaConf.to_container(OmegaConf.load(CONF / "training" / "modern.yaml"))
+    modern = build(section, "training")
+    assert dataclasses.replace(modern, where_labelled=Weights()) == Training()
+    published = OmegaConf.to_container(OmegaConf.load(CONF / "training" / "bamboo2024.yaml"))
+    assert set(published["training"]) == set(section)
+    assert set(published["model"]) < set(OmegaConf.load(CONF / "model" / "mlff.yaml").model)
+
+
+def test_the_published_recipe_changes_the_model_and_what_is_typed_wins() -> None:
+    def plan(*typed: str) -> Any:
+        cfg = Source().compose(["model=mlff", *typed])
+        return make_plan(cfg, cfg.hydra)
+
+    published = plan("training=bamboo2024", "training.epochs=7", "model.smooth=true").parts
+    assert (published["model"].forces, published["model"].smooth) == ("fixed_charges", True)
+    assert (published["training"].optimiser, published["training"].epochs) == ("adamax", 7)
+    assert published["training"].where_labelled.given()["response"] == 300.0
+    assert plan().parts["model"].forces == "conservative"
 
 
 def test_several_processes_are_refused_where_only_one_can_work(lsmrun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
