@@ -29,8 +29,8 @@ COMMON: dict[str, Any] = {
 MOST_FASTER = 30.0
 """Most that the learning rate is raised for a small set (chosen by us: 3e-3 still learns steadily)."""
 DEVICE: dict[str, Any] = {"start": "gaussian"}
-"""What `const` scales is not published. Uniform weights learn best where V_th is 0.3 (chosen on validation samples of N-MNIST);
-with V_th 5 they would never spike, conductances do."""
+"""What `const` scales is not published. Uniform weights learn best where V_th is 0.3 (chosen on validation samples of
+N-MNIST); with V_th 5 they would never spike, conductances do."""
 DIFFERENT: dict[tuple[str, Task, str], dict[str, Any]] = {
     ("nmnist", "supervised", "srnn_ann"): {},
     ("nmnist", "supervised", "srnn_snn"): {},

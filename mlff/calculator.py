@@ -26,7 +26,8 @@ class MLFFCalculator(Calculator):
     `energy_spread` eV.
 
     `fast=True` runs models on the CPU by `Engine` (float32, lists that outlast steps) on `threads` threads; it needs a
-    model of the default size. Raises `ValueError` on atoms the model cannot compute: untrained element, overlap, positions not finite.
+    model of the default size. Raises `ValueError` on atoms the model cannot compute: untrained element, overlap,
+    positions that are not finite.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]

@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from dataclasses import dataclass as plain_dataclass
+from typing import Annotated, Protocol
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -65,6 +66,38 @@ class RadialBasis(nn.Module):
         return envelope[:, None] * torch.exp(-self.beta * (t[:, None] - self.mu) ** 2)
 
 
+class Edges(Protocol):
+    """What carries messages: `DirectedEdges` here, `messages.Pairs` in training."""
+
+    def messages(self, qkv: Tensor, *, vectors: bool) -> tuple[Tensor, Tensor | None]:
+        """m `(n_atoms, width)` and M `(n_atoms, 3, width)`, or None, from `qkv` `(n_atoms, heads, 3 d)`."""
+
+
+@plain_dataclass(frozen=True, eq=False)
+class DirectedEdges:
+    """Edges `(n_edges,)` from `j` to `i`; `e` `(n_edges, heads, d)`, `u` = r / |r|, `envelope` `(n_edges, 1)`."""
+
+    i: Tensor
+    j: Tensor
+    e: Tensor
+    u: Tensor
+    envelope: Tensor
+
+    def messages(self, qkv: Tensor, *, vectors: bool) -> tuple[Tensor, Tensor | None]:
+        """m `(n_atoms, width)` and M `(n_atoms, 3, width)`, or None where no vectors are asked for."""
+        i, j, n = self.i, self.j, len(qkv)
+        # the numbers of one head lie together: q (d), k (d), v (d)
+        q, k, v = qkv.chunk(3, dim=-1)
+        width = q[0].numel()
+        a = silu((q[i] * k[j]).sum(-1, keepdim=True)) * self.envelope[:, None]
+        value = v[j] * self.e
+        m = qkv.new_zeros(n, width).index_add(0, i, (value * a).view(-1, width))
+        if not vectors:
+            return m, None
+        pushed = value.view(-1, 1, width) * self.u[:, :, None]
+        return m, qkv.new_zeros(n, 3, width).index_add(0, i, pushed)
+
+
 class Attention(nn.Module):
     """Messages of one layer:
 
@@ -80,20 +113,12 @@ class Attention(nn.Module):
         self.qkv = _linear(width, 3 * width)
         self.out = _linear(width, n_out)
 
-    def forward(
-        self, x: Tensor, i: Tensor, j: Tensor, e: Tensor, u: Tensor, envelope: Tensor, *, vectors: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, edges: Edges, *, vectors: bool) -> tuple[Tensor, Tensor | None]:
         """O m `(n_atoms, n_out)` and M `(n_atoms, 3, width)`, or None where no vectors are asked for."""
         n, width = x.shape
-        # the numbers of one head lie together: q (d), k (d), v (d)
-        q, k, v = self.qkv(self.norm(x)).view(n, self.heads, 3 * width // self.heads).chunk(3, dim=-1)
-        a = silu((q[i] * k[j]).sum(-1, keepdim=True)) * envelope[:, None]
-        value = v[j] * e
-        m = x.new_zeros(n, width).index_add(0, i, (value * a).view(-1, width))
-        if not vectors:
-            return self.out(m), None
-        pushed = value.view(-1, 1, width) * u[:, :, None]
-        return self.out(m), x.new_zeros(n, 3, width).index_add(0, i, pushed)
+        qkv = self.qkv(self.norm(x)).view(n, self.heads, 3 * width // self.heads)
+        m, pushed = edges.messages(qkv, vectors=vectors)
+        return self.out(m), pushed
 
 
 class FirstLayer(nn.Module):
@@ -103,9 +128,9 @@ class FirstLayer(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads, width)
 
-    def forward(self, x: Tensor, edges: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
         """Updated x and V."""
-        dx, pushed = self.attention(x, *edges, vectors=True)
+        dx, pushed = self.attention(x, edges, vectors=True)
         assert pushed is not None
         return x + dx, pushed
 
@@ -118,9 +143,9 @@ class MiddleLayer(nn.Module):
         self.attention = Attention(width, heads, 3 * width)
         self.mix = _linear(width, 3 * width, bias=False)
 
-    def forward(self, x: Tensor, V: Tensor, edges: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, V: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
         """Updated x and V."""
-        o, pushed = self.attention(x, *edges, vectors=True)
+        o, pushed = self.attention(x, edges, vectors=True)
         assert pushed is not None
         o1, o2, o3 = o.chunk(3, dim=-1)
         U1, U2, U3 = self.mix(V).chunk(3, dim=-1)
@@ -136,9 +161,9 @@ class LastLayer(nn.Module):
         self.attention = Attention(width, heads, 2 * width)
         self.mix = _linear(width, 2 * width, bias=False)
 
-    def forward(self, x: Tensor, V: Tensor, edges: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, x: Tensor, V: Tensor, edges: Edges) -> Tensor:
         """Updated x."""
-        o, _ = self.attention(x, *edges, vectors=False)
+        o, _ = self.attention(x, edges, vectors=False)
         o2, o3 = o.chunk(2, dim=-1)
         U1, U2 = self.mix(V).chunk(2, dim=-1)
         return x + (U1 * U2).sum(dim=1) * o2 + o3
@@ -166,7 +191,10 @@ class GraphTransformer(nn.Module):
         distance = r.norm(dim=1)
         envelope = cosine_cutoff(distance, self.cutoff)
         e = self.edge_features(distance, envelope).view(r.shape[0], self.heads, self.width // self.heads)
-        edges = (i, j, e, r / distance[:, None], envelope[:, None])
+        return self.layers(numbers, DirectedEdges(i, j, e, r / distance[:, None], envelope[:, None]))
+
+    def layers(self, numbers: Tensor, edges: Edges) -> Tensor:
+        """x of the last layer, `(n_atoms, width)`, with edges whose features are known."""
         x, V = self.first(self.embedding(numbers), edges)
         for layer in self.middle:
             x, V = layer(x, V, edges)

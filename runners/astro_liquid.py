@@ -89,9 +89,7 @@ class AstroNetwork:
         shape = (len(inputs), windows * p.n_neurons)
         key = cache_key("counts", about)
         # Traces that pass between batches are not kept: then a cut-off RUN begins again.
-        return stored_counts(
-            context, key, about, part, shape, len(STATS), blocks, in_one_go=p.run_carries_traces
-        )
+        return stored_counts(context, key, about, part, shape, len(STATS), blocks, in_one_go=p.run_carries_traces)
 
     def present(self, inputs: Inputs, part: str, threads: int, progress: Callable[[int], object]) -> NDArray[np.uint16]:
         """Spike counts without any cache."""

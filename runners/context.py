@@ -6,6 +6,7 @@ in `runners/<name>.py`, light at import because they are imported before anythin
 class may stand there as well.
 
 - `needs`: class attribute, the sections that are built for it; default ("model", "data", "readout").
+- `parallel`: class attribute, True if several processes of torchrun may share the work; default False.
 - `tracked`: class attribute, False if there is nothing to record in MLflow; default True.
 - `prepare(context) -> Any`: optional; everything that can fail because of the user's input (find and load data, open a
   checkpoint). No MLflow run exists yet: a ValueError or OSError raised here is reported in one line with exit status 2
@@ -54,6 +55,7 @@ class Context:
     model: Any
     data: Any
     readout: Any
+    training: Any
     seed: int
     threads: int
     data_root: Path

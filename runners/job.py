@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from runners.check import UserError, one_line
 from runners.context import Context, job_hash
+from runners.distributed import SilentTracker, check_parallel, is_follower, silent_progress
 from runners.labels import RunLabel, run_name
 from runners.paths import data_folder, home_folder, usable_cores
 from runners.plan import Plan, make_plan
@@ -40,6 +41,7 @@ def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) 
     `watcher` is called with every metric and may raise `Pruned`.
     """
     plan = make_plan(cfg, hydra)
+    check_parallel(plan.runner, plan.choices.get("runner"))
     output_dir = Path(hydra.runtime.output_dir)
     _log_to(output_dir / "lsmrun.log")
     context = make_context(plan, output_dir)
@@ -57,6 +59,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
     """What the runner is given; raises `UserError` if the tracking server does not answer."""
     options = plan.options
     home = home_folder(options.paths.home)
+    alone = not is_follower()
     return Context(
         config=plan.config,
         choices=plan.choices,
@@ -64,6 +67,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         model=plan.parts.get("model"),
         data=plan.parts.get("data"),
         readout=plan.parts.get("readout"),
+        training=plan.parts.get("training"),
         seed=options.seed,
         threads=options.threads or usable_cores(),
         data_root=data_folder(options.paths.data),
@@ -73,8 +77,8 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         checkpoint=options.checkpoint,
         debug=options.debug,
         job=job_hash(plan.config),
-        tracker=Tracker(open_store(home, options.tracking.uri)),
-        progress=Progress(),
+        tracker=(Tracker if alone else SilentTracker)(open_store(home, options.tracking.uri)),
+        progress=Progress() if alone else silent_progress(),
     )
 
 

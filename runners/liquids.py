@@ -27,7 +27,9 @@ def kind_of(parameters: Any) -> ModuleType:
     from runners import astro_liquid, rram_liquid
 
     if isinstance(parameters, RecurrentParameters):
-        raise UserError("srnn_ann, srnn_snn and rnn are no fixed liquids: give runner=train_network or runner=zero_shot")
+        raise UserError(
+            "srnn_ann, srnn_snn and rnn are no fixed liquids: give runner=train_network or runner=zero_shot"
+        )
     return rram_liquid if isinstance(parameters, RramParameters) else astro_liquid
 
 
@@ -37,9 +39,7 @@ def trained_network(context: Context, parameters: Any, dataset: Dataset, seed: i
     return network
 
 
-def restored_network(
-    parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]
-) -> Network:
+def restored_network(parameters: Any, arrays: dict[str, NDArray[Any]], seed: int, encoding: dict[str, Any]) -> Network:
     """A network from the arrays of a saved model; `encoding` is that of the data set it was made for."""
     network: Network = kind_of(parameters).restored(parameters, arrays, seed, encoding)
     return network

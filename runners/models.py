@@ -60,17 +60,8 @@ def write_model(
 
 
 def open_model(context: Context) -> SavedModel:
-    """The model that `checkpoint=` names: a file, a folder or an MLflow run id. Raises `UserError`."""
-    if not context.checkpoint:
-        raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run id")
-    path = Path(context.checkpoint).expanduser()
-    if not path.exists():
-        if "/" in context.checkpoint or path.suffix:
-            raise UserError(f"checkpoint={context.checkpoint}: no such file or folder")
-        try:
-            path = context.tracker.download(context.checkpoint, "model")
-        except UserError as error:
-            raise UserError(f"checkpoint={error}") from error
+    """The liquid that `checkpoint=` names: a file, a folder or an MLflow run id. Raises `UserError`."""
+    path = locate_checkpoint(context)
     folder = path if path.is_dir() else path.parent
     for name in (ARRAYS, ABOUT):
         if not (folder / name).exists():
@@ -81,6 +72,21 @@ def open_model(context: Context) -> SavedModel:
         raise
     except Exception as error:
         raise UserError(f"checkpoint={context.checkpoint}: {folder} cannot be read ({error})") from error
+
+
+def locate_checkpoint(context: Context) -> Path:
+    """File or folder that `checkpoint=` names, fetched from the store if it is a run id. Raises `UserError`."""
+    if not context.checkpoint:
+        raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run id")
+    path = Path(context.checkpoint).expanduser()
+    if path.exists():
+        return path
+    if "/" in context.checkpoint or path.suffix:
+        raise UserError(f"checkpoint={context.checkpoint}: no such file or folder")
+    try:
+        return context.tracker.download(context.checkpoint, "model")
+    except UserError as error:
+        raise UserError(f"checkpoint={error}") from error
 
 
 def _read(folder: Path) -> SavedModel:

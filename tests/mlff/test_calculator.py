@@ -82,7 +82,10 @@ BAD = {
     "no atoms": (lambda atoms: atoms[:0], "a configuration without atoms"),
     "not finite": (lambda atoms: moved(atoms, 3, np.nan), "atom 3 has no finite position"),
     "overlap": (lambda atoms: moved(atoms, 3, atoms.positions[5]), "overlap"),
-    "untrained": (lambda atoms: renamed(atoms, 2, "Na"), "element Na was not trained; this model knows H, Li, C, O, F, P"),
+    "untrained": (
+        lambda atoms: renamed(atoms, 2, "Na"),
+        "element Na was not trained; this model knows H, Li, C, O, F, P",
+    ),
     "unknown": (lambda atoms: renamed(atoms, 2, "X"), "atom 2 has atomic number 0, allowed are 1 to 86"),
     "no cell": (lambda atoms: Atoms(atoms.numbers, atoms.positions, pbc=True), "a cell vector is zero"),
     "flat cell": (lambda atoms: Atoms(atoms.numbers, atoms.positions, cell=np.ones((3, 3)), pbc=True), "dependent"),

@@ -13,7 +13,7 @@ from lsm.parameters import LiquidParameters
 from runners.check import UserError, build, check_kinds, construct, read_options
 from runners.options import CONF, describe_file, nearest, suggest
 
-NEEDED = {"files": {"path": "my_images"}}
+NEEDED = {"files": {"path": "my_images"}, "frames": {"train": "mine.xyz", "dispersion": "none"}}
 """What has no default, by option."""
 LIQUID = {"_target_": "lsm.parameters.LiquidParameters"}
 

@@ -266,7 +266,7 @@ def test_a_tiny_study_is_drawn_in_one_picture(lsmrun: Run, home: Path) -> None:
     status, _, err = lsmrun(*command, "device.read_noise=0,0.1,1", "seed=0,1")
     assert status == 0, err
     told = ("runner.metrics=[test/accuracy,device/feature_correlation]", "runner.against=device.read_noise")
-    status, out, err = lsmrun("runner=compare", "runner.filter=\"tags.study = 'read_noise'\"", *told, "runner.drawn=2")
+    status, _, err = lsmrun("runner=compare", "runner.filter=\"tags.study = 'read_noise'\"", *told, "runner.drawn=2")
     assert status == 0, err
     rows = [line.split(",") for line in Path("comparison/comparison.csv").read_text().splitlines()]
     column = rows[0].index("device/feature_correlation")

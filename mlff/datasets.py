@@ -1,0 +1,174 @@
+"""Labelled frames in files: where they are, what their labels are called, which of them are held out.
+
+A set states whether its labels contain London dispersion (`included | none`): the model's own dispersion term is then
+part of training or not (`batches.py`), so that it is never counted twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mlff.labelled import LabelKeys, LabelledFrame, LabelUnits, Source, all_labels, read_extxyz
+from mlff.streams import generator
+
+Dispersion = Literal["included", "none"]
+Fetch = Callable[[str, str, str, Path], Path]
+"""`(name, sha256, url, folder)` to the path of the file, downloaded where it is not there."""
+
+Count = Annotated[int, Field(ge=1)]
+Files = Annotated[list[str] | str, Field(description="extended XYZ or train_data.pt, in the data folder or anywhere")]
+PACKAGED = "package:"
+"""Files that come with the package begin with this."""
+
+
+@plain_dataclass(frozen=True, eq=False)
+class LabelSet:
+    """Frames by part; `labels` are those of all training frames, `isolated` energies of atoms in kcal/mol."""
+
+    name: str
+    train: list[LabelledFrame]
+    valid: list[LabelledFrame]
+    test: list[LabelledFrame]
+    labels: tuple[str, ...]
+    dispersion: Dispersion
+    isolated: Mapping[int, float] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    credit: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class FrameFiles:
+    """Options and loader of labelled frames; raises pydantic's `ValidationError` on a bad value."""
+
+    name: str
+    train: Files
+    dispersion: Annotated[Dispersion, Field(description="whether the labels contain dispersion")]
+    valid: Files = field(default_factory=list)
+    test: Files = field(default_factory=list)
+    isolated: Files = field(default_factory=list)
+    keys: LabelKeys = field(default_factory=LabelKeys)
+    units: LabelUnits = field(default_factory=LabelUnits)
+    valid_fraction: Annotated[float, Field(ge=0, lt=1, description="of the training frames, without `valid`")] = 0.1
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="of the training frames, without `test`; the same for every seed")
+    ] = 0.0
+    split: Annotated[
+        Literal["composition", "random"], Field(description="hold out whole compositions, or any frames")
+    ] = "composition"
+    n_train: Annotated[Count | None, Field(description="frames drawn from the training part; null = all")] = None
+    n_test: Annotated[Count | None, Field(description="frames taken evenly from the test part; null = all")] = None
+    downloads: dict[str, dict[str, str]] = field(default_factory=dict)
+    credit: str = ""
+
+    kind: ClassVar[str] = "frames"
+
+    def load(self, root: Path, seed: int, fetch: Fetch | None = None) -> LabelSet:
+        """Find, read, check and split the frames; the same `seed` gives the same parts.
+
+        Raises `FileNotFoundError` that says where was looked, `ValueError` for frames that cannot be used. Test files
+        that are missing leave the test part empty and a `warning`.
+        """
+        checksums: dict[str, str] = {}
+        isolated: dict[int, float] = {}
+
+        def read(names: list[str] | str, optional: frozenset[str] = frozenset()) -> list[LabelledFrame]:
+            frames: list[LabelledFrame] = []
+            for name in [names] if isinstance(names, str) else names:
+                path = self._locate(name, root, fetch)
+                with path.open("rb") as file:
+                    checksums[path.name] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                frames += self._read(path, optional, isolated)
+            return frames
+
+        read(self.isolated)
+        train, valid = read(self.train), read(self.valid)
+        if not train:
+            raise ValueError(f"{self.name}: no frames in {self.train}")
+        labels = all_labels([*train, *valid])
+        test, warning = [], ""
+        try:
+            test = read(self.test, frozenset(self.keys.listed))
+        except OSError as error:
+            warning = f"no test frames ({error}); what is called an error is that of the validation part"
+        if not self.test and self.test_fraction:
+            train, test = hold_out(train, self.test_fraction, self.split, generator(0, "test part"))
+        if not valid and self.valid_fraction:
+            train, valid = hold_out(train, self.valid_fraction, self.split, generator(seed, "split"))
+        train = self._fewer(train, seed)
+        if self.n_test is not None and self.n_test < len(test):
+            test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
+        parts = (train, valid, test)
+        return LabelSet(self.name, *parts, labels, self.dispersion, isolated, checksums, self.credit, warning)
+
+    def _fewer(self, train: list[LabelledFrame], seed: int) -> list[LabelledFrame]:
+        if self.n_train is None:
+            return train
+        if self.n_train > len(train):
+            raise ValueError(f"n_train={self.n_train}: only {len(train)} frames are for training")
+        chosen = generator(seed, "subset").permutation(len(train))[: self.n_train]
+        return [train[k] for k in np.sort(chosen)]
+
+    def _read(self, path: Path, optional: frozenset[str], isolated: dict[int, float]) -> list[LabelledFrame]:
+        if path.suffix == ".pt":
+            from mlff.authors_format import read_train_data
+
+            return read_train_data(path)
+        frames, atoms = read_extxyz(path, Source(self.keys, self.units, optional))
+        isolated.update(atoms)
+        return frames
+
+    def _locate(self, name: str, root: Path, fetch: Fetch | None) -> Path:
+        if name.startswith(PACKAGED):
+            return Path(str(files("mlff") / "data" / name.removeprefix(PACKAGED)))
+        path = Path(name).expanduser()
+        places = [path] if path.is_absolute() else [root / path, Path.cwd() / path]
+        for place in places:
+            if place.is_file():
+                return place
+        remote = self.downloads.get(name)
+        if remote is None or fetch is None:
+            raise FileNotFoundError(f"{name}: no such file (looked for {' and '.join(map(str, places))})")
+        return fetch(remote.get("name", path.name), remote["sha256"], remote["url"], places[0].parent)
+
+
+def hold_out(
+    frames: Sequence[LabelledFrame], fraction: float, by: str, rng: np.random.Generator
+) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+    """Frames that stay, and those held out: whole compositions, drawn until they make up `fraction`, or single frames.
+
+    Compositions with an element that no other has, or with more than twice the frames that are wanted, stay. Where that
+    leaves nothing to hold out, as for a single molecule, frames are drawn.
+    """
+    wanted = max(1, round(fraction * len(frames)))
+    held = _compositions(frames, wanted, rng) if by == "composition" else set()
+    if not held:
+        held = set(rng.permutation(len(frames))[:wanted].tolist())
+    return [f for k, f in enumerate(frames) if k not in held], [frames[k] for k in sorted(held)]
+
+
+def _compositions(frames: Sequence[LabelledFrame], wanted: int, rng: np.random.Generator) -> set[int]:
+    """Indices of the frames of whole compositions, about `wanted`."""
+    groups: dict[str, list[int]] = {}
+    for index, frame in enumerate(frames):
+        groups.setdefault(frame.composition, []).append(index)
+    names = list(groups)
+    elements = {name: {int(z) for k in groups[name] for z in frames[k].configuration.numbers} for name in names}
+    kept, held = set(names), set[int]()
+    for place in rng.permutation(len(names)):
+        name = names[place]
+        others = set().union(*(elements[k] for k in kept - {name}))
+        if len(held) < wanted and elements[name] <= others and len(held) + len(groups[name]) <= 2 * wanted:
+            kept.discard(name)
+            held |= set(groups[name])
+    return held

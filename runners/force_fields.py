@@ -1,0 +1,173 @@
+"""Force fields on disk, and label sets for runners: what training and evaluation share.
+
+A saved force field is a folder with `model.safetensors` and `model.yaml`, which `mlff.load` reads; the YAML also says
+what the labels were (`labels`), so that they are never compared with others that treat dispersion differently.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.check import UserError, build
+from runners.models import ABOUT, ARRAYS, locate_checkpoint
+
+if TYPE_CHECKING:
+    from mlff.datasets import LabelSet
+    from mlff.model import ForceField
+    from mlff.scores import Comparison
+    from runners.context import Context
+
+FORMAT = "lsmrun-force-field-1"
+KEY_RESULTS = ("energy/mae_meV_per_atom", "forces/mae_meV_per_A", "charges/mae_e", "dipole/mae_D")
+
+
+@dataclass(frozen=True)
+class SavedForceField:
+    """A model and what its file says of it; `labels` are those that it learned, empty for weights from elsewhere."""
+
+    model: ForceField
+    labels: dict[str, Any]
+    config: dict[str, Any]
+    path: Path
+
+    @property
+    def dispersion(self) -> str:
+        """Whether the labels that it learned contain dispersion; those of published weights do not."""
+        return str(self.labels.get("dispersion", "none"))
+
+
+def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config: dict[str, Any]) -> None:
+    """Write both files, complete or not at all."""
+    from omegaconf import OmegaConf
+
+    from mlff.weights import dump
+
+    tensors, settings = dump(model)
+    learned = {
+        "name": labels.name,
+        "dispersion": labels.dispersion,
+        "labels": list(labels.labels),
+        "frames": len(labels.train),
+        "checksums": dict(labels.checksums),
+        "credit": labels.credit,
+    }
+    about = OmegaConf.to_yaml(OmegaConf.create({"format": FORMAT, "labels": learned, "config": config}))
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    (unfinished / ARRAYS).write_bytes(tensors)
+    (unfinished / ABOUT).write_text(settings + about, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def is_force_field(path: Path) -> bool:
+    """Whether a checkpoint is a force field: ours by its YAML, weights from elsewhere by having none of a liquid."""
+    about = (path if path.is_dir() else path.parent) / ABOUT
+    if path.is_file() and path.suffix in (".safetensors", ".pt") and path.name != ARRAYS:
+        return True
+    return about.exists() and f"format: {FORMAT}" in about.read_text(encoding="utf-8")
+
+
+def open_force_field(context: Context) -> SavedForceField:
+    """The force field that `checkpoint=` names, of any kind that `mlff.load` reads. Raises `UserError`."""
+    from omegaconf import OmegaConf
+
+    import mlff
+
+    path = locate_checkpoint(context)
+    path = path / ARRAYS if path.is_dir() else path
+    try:
+        model: ForceField = mlff.load(path)
+        about = path.with_suffix(".yaml")
+        content: Any = OmegaConf.to_container(OmegaConf.load(about)) if about.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"checkpoint={context.checkpoint}: {error}") from error
+    return SavedForceField(model, content.get("labels", {}), content.get("config", {}), path)
+
+
+def frames_only(context: Context, data: Any) -> Any:
+    """The data, if they are frames; raises `UserError` for others."""
+    kind = getattr(data, "kind", "something else")
+    if kind != "frames":
+        raise UserError(f"data={context.choices.get('data')}: force fields take frames, not {kind}")
+    return data
+
+
+def load_labels(context: Context, data: Any) -> LabelSet:
+    """Read and split a label set; belongs into a runner's `prepare`, since its errors are the user's."""
+    try:
+        with context.phase("data"):
+            labels: LabelSet = data.load(context.data_root, context.seed, _fetch)
+    except ImportError as error:
+        raise UserError(f"force fields need more packages ({error}); pip install 'lsmrun[md]'") from error
+    if labels.warning:
+        context.progress.warn(labels.warning)
+    return labels
+
+
+def _fetch(name: str, sha256: str, url: str, folder: Path) -> Path:
+    from lsm.datasets.fetch import DownloadError, RemoteFile, fetch
+
+    try:
+        return fetch(RemoteFile(name, f"sha256:{sha256}", (url,)), folder)
+    except DownloadError as error:
+        told = str(error).partition("; go online")[0]
+        raise FileNotFoundError(f"{told}; go online, or put it there by hand (sha256 {sha256})") from error
+
+
+def saved_data(context: Context, saved: SavedForceField) -> Any:
+    """The data that were typed, else those that the model was trained on; raises `UserError` where it has none."""
+    if any(o.lstrip("+").startswith(("data=", "data.", "experiment=")) for o in context.overrides):
+        return context.data
+    if "data" not in saved.config:
+        raise UserError(f"checkpoint={context.checkpoint}: does not say what it was trained on; give data=...")
+    return build(saved.config["data"], "data")
+
+
+def log_labels(context: Context, labels: LabelSet) -> None:
+    """Record the label set in the run: an entry for each part that has frames, and its facts as an artifact."""
+    import hashlib
+
+    text = ";".join(f"{k}={v}" for k, v in sorted(labels.checksums.items()))
+    digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    for part, used_for in (("train", "training"), ("valid", "validation"), ("test", "testing")):
+        frames = getattr(labels, part)
+        if frames:
+            atoms = sum(len(f.configuration.numbers) for f in frames)
+            profile = f"{len(frames)} frames, {atoms} atoms"
+            context.tracker.input(labels.name, f"{digest}-{part}", ", ".join(labels.checksums), used_for, profile)
+    parts = {part: [f.name for f in getattr(labels, part)] for part in ("train", "valid")}
+    facts = {"credit": labels.credit, "labels": list(labels.labels), "dispersion": labels.dispersion}
+    context.tracker.yaml({**facts, "checksums": dict(labels.checksums), "frames": parts}, "data.yaml")
+
+
+def record_errors(context: Context, compared: Comparison, part: str, *, pictures: bool) -> dict[str, float]:
+    """Log the errors on one part, by element and by composition too, with parity plots; returns all of them."""
+    results = compared.errors()
+    elements, compositions = compared.by_element(), compared.by_composition()
+    for row in elements:
+        kinds = {k: v for k, v in row.items() if "_mae_" in k}
+        results |= {f"by_element/{row['element']}_{k}": v for k, v in kinds.items()}
+    context.tracker.metrics(results)
+    context.tracker.text(_csv(elements), f"errors/{part}_by_element.csv")
+    context.tracker.text(_csv(compositions), f"errors/{part}_by_composition.csv")
+    if pictures:
+        from runners import frame_plots
+
+        context.tracker.figure(frame_plots.parity(compared, part), f"pictures/parity_{part}.png")
+        context.tracker.figure(frame_plots.error_bars(elements, compositions), f"pictures/errors_{part}.png")
+    return results
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    names = list(rows[0])
+    lines = [",".join(names), *(",".join(_cell(row.get(n, "")) for n in names) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,96 @@
+"""Label sets: the embedded carbonates, what is held out, and files that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlff.batches import dipole_left_by_charges
+from mlff.datasets import FrameFiles, LabelSet, hold_out
+from mlff.labelled import LabelKeys, LabelledFrame
+from mlff.streams import generator
+from tests.mlff.samples import crowd
+
+KEYS = LabelKeys(charges="charges", dipole="dipole", fragments="molID", composition="Comp")
+
+
+def carbonates(seed: int = 0, **more: object) -> LabelSet:
+    options = {"name": "carbonates", "train": "package:carbonates_train.xyz", "dispersion": "included", "keys": KEYS}
+    return FrameFiles(**(options | more)).load(Path("nowhere"), seed)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> LabelSet:
+    return carbonates()
+
+
+def test_the_embedded_frames_are_those_of_the_source(embedded: LabelSet) -> None:
+    digest = "sha256:e88aef5e8f1d905bb8eaed169aea2ec489057b534ef4eb74ea4622e899db50b4"
+    assert embedded.checksums == {"carbonates_train.xyz": digest}
+    assert len(embedded.train) + len(embedded.valid) == 200 and sorted(embedded.isolated) == [1, 6, 8]
+    assert embedded.labels == ("energy", "forces", "charges", "dipole")
+
+
+def test_compositions_of_the_validation_part_are_in_no_training_frame(embedded: LabelSet) -> None:
+    held = {f.composition for f in embedded.valid}
+    assert 20 <= len(embedded.valid) <= 40 and len(held) > 3
+    assert not held & {f.composition for f in embedded.train}
+
+
+def test_charges_of_every_molecule_add_up_to_zero_in_the_labels(embedded: LabelSet) -> None:
+    for frame in embedded.train[:20]:
+        sums = np.bincount(frame.configuration.fragments, weights=frame.charges)
+        assert np.abs(sums).max() < 0.05 and not frame.configuration.fragment_charges.any()
+
+
+def test_the_dipole_that_charges_cannot_give_is_measured(embedded: LabelSet) -> None:
+    everything = [*embedded.train, *embedded.valid]
+    assert dipole_left_by_charges(everything) == pytest.approx(0.46, abs=0.005)
+    assert dipole_left_by_charges([LabelledFrame(crowd(3), energy=0.0)]) is None
+
+
+def test_the_same_seed_gives_the_same_parts_and_subsets(embedded: LabelSet) -> None:
+    again, other, fewer = carbonates(), carbonates(1), carbonates(n_train=30)
+    assert [f.name for f in again.valid] == [f.name for f in embedded.valid] != [f.name for f in other.valid]
+    assert len(fewer.train) == 30 and [f.name for f in fewer.valid] == [f.name for f in embedded.valid]
+    assert {f.name for f in fewer.train} <= {f.name for f in embedded.train}
+    with pytest.raises(ValueError, match=r"n_train=500: only 1.. frames are for training"):
+        carbonates(n_train=500)
+
+
+def test_the_test_part_does_not_depend_on_the_seed() -> None:
+    parts = [carbonates(seed, test_fraction=0.2, split="random").test for seed in (0, 1)]
+    assert len(parts[0]) == 40 and [f.name for f in parts[0]] == [f.name for f in parts[1]]
+
+
+def test_a_single_composition_is_split_by_frames_and_rare_elements_stay() -> None:
+    same = [LabelledFrame(crowd(3, seed=k), composition="one", name=str(k)) for k in range(20)]
+    kept, held = hold_out(same, 0.2, "composition", generator(0, "split"))
+    assert (len(kept), len(held)) == (16, 4)
+    lone = [LabelledFrame(crowd(1, seed=k), composition=str(k)) for k in range(30)]
+    for seed in range(10):
+        kept, _ = hold_out(lone, 0.5, "composition", generator(seed, "split"))
+        assert {f.configuration.numbers[0] for f in kept} == {f.configuration.numbers[0] for f in lone}
+
+
+def test_missing_files_are_named_with_where_was_looked(tmp_path: Path) -> None:
+    missing = FrameFiles(name="mine", train="mine.xyz", dispersion="none")
+    with pytest.raises(FileNotFoundError, match=r"mine.xyz: no such file \(looked for .*data/mine.xyz and"):
+        missing.load(tmp_path / "data", 0)
+    left = carbonates(test="test.xyz", n_train=5)
+    assert left.test == [] and "test.xyz: no such file" in left.warning
+
+
+def test_a_file_with_an_address_is_fetched_into_the_data_folder(tmp_path: Path) -> None:
+    asked = []
+
+    def fetch(name: str, sha256: str, url: str, folder: Path) -> Path:
+        asked.append((name, sha256, url, folder))
+        raise OSError("offline")
+
+    downloads = {"sub/test.xyz": {"url": "https://example.org/t", "sha256": "abc", "name": "own.xyz"}}
+    options = {"name": "c", "train": "package:carbonates_train.xyz", "dispersion": "included", "keys": KEYS}
+    made = FrameFiles(**options, test="sub/test.xyz", downloads=downloads).load(tmp_path, 0, fetch)
+    assert asked == [("own.xyz", "abc", "https://example.org/t", tmp_path / "sub")] and "offline" in made.warning
