@@ -25,7 +25,7 @@ from numba import njit
 from torch import Tensor
 from torch.autograd import Function
 
-from mlff.lanes import HEADS, WIDTH, exp16, fill16, fill64, fold, load64, spread, store, total
+from mlff.fast.lanes import HEADS, WIDTH, exp16, fill16, fill64, fold, load64, spread, store, total
 
 LANE_ORDER = np.arange(WIDTH).reshape(HEADS, WIDTH // HEADS).T.ravel().copy()
 """Place in the network's order (head x d + component) of each lane."""
