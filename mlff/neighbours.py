@@ -37,8 +37,8 @@ class Pairs:
         of_pair = system[self.i]
         r = positions[self.i] - positions[self.j]
         if bool(self.shift.any()):
-            r = r - torch.einsum("pa,pab->pb", self.shift, cells[of_pair])
-        return r + torch.einsum("pa,pab->pb", r, strain[of_pair])
+            r = r - _times(self.shift, cells, of_pair)
+        return r + _times(r, strain, of_pair)
 
     def half(self) -> Pairs:
         """Each pair once: of (i, j, S) and (j, i, -S) the one with i < j; of an atom's own images one of S, -S."""
@@ -64,6 +64,14 @@ class Pairs:
             torch.cat([none, *(p.j for p in parts)]),
             torch.cat([torch.zeros((0, 3), dtype=torch.float64), *(p.shift for p in parts)]),
         )
+
+
+def _times(rows: torch.Tensor, matrices: torch.Tensor, of_row: torch.Tensor) -> torch.Tensor:
+    """Each row times the matrix of its system."""
+    if len(matrices) == 1:
+        # picking one matrix a million times is cheap, but its derivative would be summed pair after pair on a GPU
+        return rows @ matrices[0]
+    return torch.einsum("pa,pab->pb", rows, matrices[of_row])
 
 
 def neighbour_pairs(
