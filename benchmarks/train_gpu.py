@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="go on from the weights of this model.safetensors")
     parser.add_argument("--split-seed", type=int, default=0, help="which frames are held out")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="cuda")
+    parser.add_argument("--plain", action="store_true", help="without Triton's kernels")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     # one thread here, or the processes forked from this one would inherit locks of a pool
@@ -85,12 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"ready in {time.perf_counter() - read:.1f} s",
         flush=True,
     )
+    folders = {seed: options.out / f"seed{seed}" for seed in options.seeds}
     workers = [
         fork.Process(
             target=train_one,
-            args=(made, training, labels, seed, model is None, config, options.seconds, options.out / f"seed{seed}"),
+            args=(made, training, labels, seed, model is None, options.plain, config, options.seconds, folder),
         )
-        for seed in options.seeds
+        for seed, folder in folders.items()
     ]
     for worker in workers:
         worker.start()
@@ -124,6 +126,7 @@ def train_one(
     labels: LabelSet,
     seed: int,
     fresh: bool,
+    plain: bool,
     config: Mapping[str, Any],
     seconds: float,
     folder: Path,
@@ -137,7 +140,9 @@ def train_one(
         model = made.model.changed()
         if fresh:
             model.load_state_dict(_fresh_weights(made, seed), strict=False)
-        return Trainer(model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks())
+        made_trainer = Trainer(model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks())
+        made_trainer.evaluate.fused &= not plain
+        return made_trainer
 
     step_s, valid_s = measure(trainer(training))
     left = seconds - RESERVE_S - (time.perf_counter() - began)
@@ -161,7 +166,7 @@ def train_one(
     kept = run.history[run.at.best_epoch - 1]
     result = {
         "seed": seed, "epochs_done": run.at.epoch, "epochs": how.epochs, "best_epoch": run.at.best_epoch,
-        "steps": run.at.step, "step_ms": 1e3 * step_s, "training_s": run.seconds, "fused": run.evaluate.fused,
+        "steps": run.at.step, "step_ms": 1e3 * step_s, "training_s": run.clock.wall_s, "fused": run.evaluate.fused,
         "device": device_name(run.flat.values.device), "torch": torch.__version__, **kept,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result, indent=1))
