@@ -101,7 +101,10 @@ class Train:
         return {name: results[name] for name in (*KEY_RESULTS, *SHOWN) if name in results}
 
 
-SHOWN = ("valid/energy_mae_meV_per_atom", "valid/forces_mae_meV_per_A", "labels/dipole_from_charges_rms_D")
+SHOWN = (
+    "valid/energy_mae_meV_per_atom", "valid/forces_mae_meV_per_A", "labels/dipole_from_charges_rms_D",
+    "cost/training_cpu_s",
+)  # fmt: skip
 
 
 def _tell(context: Context, p: _Prepared) -> None:
