@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,9 @@ from typing import Any
 import torch
 import yaml
 
+from mlff.batches import ReadyFrame
 from mlff.datasets import LabelSet
+from mlff.labelled import LabelledFrame
 from mlff.parallel import Ranks
 from mlff.trainable import Start, finished, initialised, start
 from mlff.trainer import Trainer, train
@@ -79,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the device is looked for in the processes that use it: CUDA does not survive a fork
     unplaced = replace(training, device="cpu")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=fork) as pool:
-        each = partial(pool.map, chunksize=CHUNK)
-        made = start(model_options, unplaced, labels, options.seeds[0], model, each)
+        made = start(model_options, unplaced, labels, options.seeds[0], model, partial(spread, pool))
     print(
         f"{len(made.train)} frames for training, {len(made.valid)} for validation; read in {read - began:.1f} s, made "
         f"ready in {time.perf_counter() - read:.1f} s",
@@ -99,6 +100,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for worker in workers:
         worker.join()
     return max(abs(worker.exitcode or 0) for worker in workers)
+
+
+def spread(
+    pool: ProcessPoolExecutor, function: Callable[[LabelledFrame], ReadyFrame], frames: Iterable[LabelledFrame]
+) -> Iterator[ReadyFrame]:
+    """`map` over the pool's processes; arrays travel, since every tensor would take a file handle of its own."""
+    for arrays in pool.map(partial(_arrays, function), frames, chunksize=CHUNK):
+        yield ReadyFrame(**_tree(torch.from_numpy, arrays))
+
+
+def _arrays(function: Callable[[LabelledFrame], ReadyFrame], frame: LabelledFrame) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    made: dict[str, Any] = _tree(torch.Tensor.numpy, vars(function(frame)))
+    return made
+
+
+def _tree(change: Callable[[Any], Any], value: Any) -> Any:
+    """`change` on everything in nested dictionaries that is not None."""
+    if isinstance(value, dict):
+        return {name: _tree(change, entry) for name, entry in value.items()}
+    return None if value is None else change(value)
 
 
 def configuration(data: Path, overrides: Sequence[str]) -> dict[str, Any]:
