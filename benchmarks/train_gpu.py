@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,9 @@ from typing import Any
 import torch
 import yaml
 
+from mlff.batches import ReadyFrame
 from mlff.datasets import LabelSet
+from mlff.labelled import LabelledFrame
 from mlff.parallel import Ranks
 from mlff.trainable import Start, finished, initialised, start
 from mlff.trainer import Trainer, train
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="go on from the weights of this model.safetensors")
     parser.add_argument("--split-seed", type=int, default=0, help="which frames are held out")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="cuda")
+    parser.add_argument("--plain", action="store_true", help="without Triton's kernels")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     # one thread here, or the processes forked from this one would inherit locks of a pool
@@ -78,25 +81,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the device is looked for in the processes that use it: CUDA does not survive a fork
     unplaced = replace(training, device="cpu")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=fork) as pool:
-        each = partial(pool.map, chunksize=CHUNK)
-        made = start(model_options, unplaced, labels, options.seeds[0], model, each)
+        made = start(model_options, unplaced, labels, options.seeds[0], model, partial(spread, pool))
     print(
         f"{len(made.train)} frames for training, {len(made.valid)} for validation; read in {read - began:.1f} s, made "
         f"ready in {time.perf_counter() - read:.1f} s",
         flush=True,
     )
+    folders = {seed: options.out / f"seed{seed}" for seed in options.seeds}
     workers = [
         fork.Process(
             target=train_one,
-            args=(made, training, labels, seed, model is None, config, options.seconds, options.out / f"seed{seed}"),
+            args=(made, training, labels, seed, model is None, options.plain, config, options.seconds, folder),
         )
-        for seed in options.seeds
+        for seed, folder in folders.items()
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     return max(abs(worker.exitcode or 0) for worker in workers)
+
+
+def spread(
+    pool: ProcessPoolExecutor, function: Callable[[LabelledFrame], ReadyFrame], frames: Iterable[LabelledFrame]
+) -> Iterator[ReadyFrame]:
+    """`map` over the pool's processes; arrays travel, since every tensor would take a file handle of its own."""
+    for arrays in pool.map(partial(_arrays, function), frames, chunksize=CHUNK):
+        yield ReadyFrame(**_tree(torch.from_numpy, arrays))
+
+
+def _arrays(function: Callable[[LabelledFrame], ReadyFrame], frame: LabelledFrame) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    made: dict[str, Any] = _tree(torch.Tensor.numpy, vars(function(frame)))
+    return made
+
+
+def _tree(change: Callable[[Any], Any], value: Any) -> Any:
+    """`change` on everything in nested dictionaries that is not None."""
+    if isinstance(value, dict):
+        return {name: _tree(change, entry) for name, entry in value.items()}
+    return None if value is None else change(value)
 
 
 def configuration(data: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -124,6 +148,7 @@ def train_one(
     labels: LabelSet,
     seed: int,
     fresh: bool,
+    plain: bool,
     config: Mapping[str, Any],
     seconds: float,
     folder: Path,
@@ -137,7 +162,9 @@ def train_one(
         model = made.model.changed()
         if fresh:
             model.load_state_dict(_fresh_weights(made, seed), strict=False)
-        return Trainer(model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks())
+        made_trainer = Trainer(model, made.train, made.valid, how, made.weights, made.scale, seed, Ranks())
+        made_trainer.evaluate.fused &= not plain
+        return made_trainer
 
     step_s, valid_s = measure(trainer(training))
     left = seconds - RESERVE_S - (time.perf_counter() - began)
@@ -161,7 +188,7 @@ def train_one(
     kept = run.history[run.at.best_epoch - 1]
     result = {
         "seed": seed, "epochs_done": run.at.epoch, "epochs": how.epochs, "best_epoch": run.at.best_epoch,
-        "steps": run.at.step, "step_ms": 1e3 * step_s, "training_s": run.seconds, "fused": run.evaluate.fused,
+        "steps": run.at.step, "step_ms": 1e3 * step_s, "training_s": run.clock.wall_s, "fused": run.evaluate.fused,
         "device": device_name(run.flat.values.device), "torch": torch.__version__, **kept,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result, indent=1))

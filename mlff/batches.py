@@ -96,7 +96,8 @@ def ready_frames(
     """What training needs of each frame, for the labels it uses; `reference` `(87,)` kcal/mol by atomic number.
 
     A dispersion that the labels contain and the model has is taken off here, the model's own term being the same at
-    every step. `each` may be a pool's `map`, its processes forked. Raises `ValueError` that names the frame, and where the matrices would not fit into memory.
+    every step. `each` may be a pool's `map`, its processes forked. Raises `ValueError` that names the frame, and where
+    the matrices would not fit into memory.
     """
     p = model.parameters_of
     exact = copy.deepcopy(model).double()

@@ -78,9 +78,10 @@ def start(
     if fresh:
         model.trained[:] = False
     model.trained[elements_of(labels.train)] = True
-    unknown = [z for z in elements_of(labels.valid) if not bool(model.trained[z])]
-    if unknown:
-        raise ValueError(f"{labels.name}: atomic number {unknown[0]} occurs in validation frames, in no training frame")
+    for part, frames in (("validation", labels.valid), ("test", labels.test)):
+        unknown = [z for z in elements_of(frames) if not bool(model.trained[z])]
+        if unknown:
+            raise ValueError(f"{labels.name}: atomic number {unknown[0]} occurs in {part} frames, in no training frame")
     if "energy" in used and fresh:
         model.reference_energy[:] = torch.from_numpy(_reference(model, labels, training, each))
     elif "energy" in used:
