@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.clusters import Cluster
-from mlff.frames import Configuration
-from mlff.model import ForceField
 from mlff.units import KCAL_PER_EV
+
+if TYPE_CHECKING:
+    from mlff.clusters import Cluster
+    from mlff.frames import Configuration
+    from mlff.model import ForceField
 
 BLOCK_FRAMES = 32
 
@@ -29,7 +31,9 @@ class Choice:
     """Which frames a committee asks for, and when it has enough. Raises pydantic's `ValidationError`."""
 
     certain_eV_A: Annotated[float, Field(gt=0, description="members agree below: nothing to learn")] = 0.15
-    absurd_eV_A: Annotated[float | None, Field(gt=0, description="beyond: no frame worth a label; null = none is")] = 3.0
+    absurd_eV_A: Annotated[float | None, Field(gt=0, description="beyond: no frame worth a label; null = none is")] = (
+        3.0
+    )
     most: Annotated[int, Field(ge=1, description="frames of a round, drawn among those that teach something")] = 300
     enough: Annotated[float, Field(gt=0, le=1, description="share of certain frames at which rounds stop")] = 0.95
 
