@@ -9,11 +9,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.box import G_PER_CM3
-from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator
+from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator, forget
 from mlff.streams import generator
 from mlff.units import KCAL_PER_EV
 
@@ -32,11 +32,15 @@ class Dynamics:
         Field(description="nve, nvt (Nosé-Hoover chain), csvr (Bussi), langevin, npt (isotropic MTK), npt_full (MTK)"),
     ] = "npt"
     temperature_K: Annotated[float | None, Field(gt=0, le=5000, description="null = the system's")] = None
-    pressure_atm: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
+    pressure_atm: Annotated[
+        float | None, Field(ge=-1e6, le=1e6, description="null = 1, or none at constant volume")
+    ] = None
     time_step_fs: Annotated[float, Field(gt=0, le=5)] = 1.0
     length_ps: Annotated[Time, Field(description="simulated time")] = 100.0
-    temperature_damping_fs: Annotated[Time, Field(description="time constant of the thermostat")] = 100.0
-    pressure_damping_fs: Annotated[Time, Field(description="time constant of the barostat")] = 1000.0
+    temperature_damping_fs: Annotated[
+        Time | None, Field(description="time constant of the thermostat; null = 1000 in nvt and csvr, else 100")
+    ] = None
+    pressure_damping_fs: Annotated[Time | None, Field(description="time constant of the barostat; null = 1000")] = None
     frame_every_fs: Annotated[Time, Field(description="time between frames of the trajectory")] = 1000.0
     save_every_fs: Annotated[Time, Field(description="time between states that a killed run goes on from")] = 1000.0
     max_temperature_K: Annotated[float, Field(gt=0, description="the run stops above")] = 1500.0
@@ -53,6 +57,16 @@ class Dynamics:
                 "Berendsen's coupling samples no ensemble, its fluctuations and often its density are wrong; take npt"
             )
         return value
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Dynamics:
+        if self.ensemble not in ("npt", "npt_full"):
+            for name in ("pressure_atm", "pressure_damping_fs"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}={getattr(self, name):g} has no effect in {self.ensemble}; take npt")
+        if self.ensemble == "nve" and self.temperature_damping_fs is not None:
+            raise ValueError("temperature_damping_fs has no effect in nve; take nvt or csvr")
+        return self
 
     @property
     def n_steps(self) -> int:
@@ -131,6 +145,7 @@ def simulate(
     seed: int,
     state: State | None = None,
     temperature_K: float | None = None,
+    integrator_of: Callable[[Atoms, Conditions, np.random.Generator], Any] = Integrator,
     on_step: Callable[[Step], object] | None = None,
     on_frame: Callable[[Frame], object] | None = None,
     save: Callable[[State], object] | None = None,
@@ -138,7 +153,8 @@ def simulate(
     """Run `dynamics` on a copy of `atoms`, from `state` where a killed run left one, to the end; returns the last state.
 
     Without momenta, velocities are drawn at the temperature; `temperature_K` is the system's, for
-    `dynamics.temperature_K=None`. Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
+    `dynamics.temperature_K=None`. `integrator_of` makes what advances the atoms: ASE, or another program (`LammpsIntegrator`,
+    `OpenmmIntegrator`). Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
     `save_every_fs` the state; records of a step come before its state. At each of these states the calculator forgets
     its lists, so that a run from there is the unbroken run bit for bit. Raises `BlowUp`.
     """
@@ -150,13 +166,13 @@ def simulate(
     if state is None and not atoms.has("momenta"):
         set_velocities(atoms, target, seed)
     rng = generator(seed, "dynamics")
-    integrator = Integrator(atoms, _conditions(dynamics, target), rng)
+    integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
     first = 0
     if state is not None:
         integrator.restore(state.arrays)
         first = state.step
     watch = _Watch(atoms, dynamics, integrator)
-    _forget(calculator)
+    forget(calculator)
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
         if step > first:
@@ -171,7 +187,7 @@ def simulate(
         if save is not None and step > first and step % n_save == 0 and step < dynamics.n_steps:
             save(State(step, integrator.state()))
         if step % n_save == 0:
-            _forget(calculator)
+            forget(calculator)
     return State(dynamics.n_steps, integrator.state())
 
 
@@ -191,19 +207,19 @@ def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
 
 def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
     return Conditions(
-        d.ensemble, temperature_K, d.pressure_atm, d.time_step_fs, d.temperature_damping_fs, d.pressure_damping_fs
+        ensemble=d.ensemble,
+        temperature_K=temperature_K,
+        pressure_atm=1.0 if d.pressure_atm is None else d.pressure_atm,
+        time_step_fs=d.time_step_fs,
+        temperature_damping_fs=d.temperature_damping_fs or (1000.0 if d.ensemble in ("nvt", "csvr") else 100.0),
+        pressure_damping_fs=d.pressure_damping_fs or 1000.0,
     )
-
-
-def _forget(calculator: Any) -> None:
-    """Let forces be computed anew, from nothing but the positions."""
-    getattr(calculator, "forget", calculator.reset)()
 
 
 class _Watch:
     """Measures the box after every step and stops a run that has left what makes sense."""
 
-    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Integrator) -> None:
+    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Any) -> None:
         self.atoms, self.d, self.integrator = atoms, d, integrator
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -30,6 +30,9 @@ class _Prepared:
 class MolecularDynamics:
     """Settings of the runner; the liquid stands in `system`, the ensemble in `md`, the model in `checkpoint`."""
 
+    engine: Annotated[
+        Literal["ase", "lammps", "openmm"], Field(description="program that integrates; forces are the model's in all")
+    ] = "ase"
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
     relaxation: Relaxation = field(default_factory=Relaxation)
 
@@ -38,6 +41,9 @@ class MolecularDynamics:
 
     def prepare(self, context: Context) -> _Prepared:
         """Open the models and pack the box before a run exists."""
+        from mlff.engines import integrator_of
+
+        integrator_of(self.engine, context.md.ensemble)
         models = open_models(context)
         return _Prepared(models, start_box(context, models, context.seed))
 
@@ -50,7 +56,8 @@ class MolecularDynamics:
         target = context.md.temperature_K or context.system.temperature_K
         context.progress.say(
             f"{p.box.composition}: {len(atoms)} atoms, {atoms.get_volume() ** (1 / 3):.2f} Å, "
-            f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} at {target:g} K for {context.md.length_ps:g} ps"
+            f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} by {self.engine} at {target:g} K "
+            f"for {context.md.length_ps:g} ps"
         )
         calculator = p.models.calculator(context.threads)
         sections = {name: context.config.get(name) for name in ("system", "md", "runner")}
@@ -59,7 +66,7 @@ class MolecularDynamics:
         with stretch.cache.alone(context.progress.say):
             started = stretch.relaxed(p.box, calculator, self.relaxation, target, context.seed)
             began = time.perf_counter()
-            path, end = stretch.run(started, names, calculator, context.md, target, context.seed)
+            path, end = stretch.run(started, names, calculator, context.md, target, context.seed, self.engine)
             seconds = time.perf_counter() - began
             thermo = read_thermo(path)
             results = _results(thermo, len(atoms), seconds)
