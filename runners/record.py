@@ -2,13 +2,15 @@
 
 `python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
 lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
-tables between the page's markers. It may be stopped at any time and goes on where it was. `--commit` commits each row.
+tables between the page's markers. It may be stopped at any time and goes on where it was; a run that fails does not stop
+the others. `--commit` commits each row.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import itertools
 import subprocess
 import sys
@@ -29,12 +31,13 @@ END = "<!-- end -->"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a command without its seed, the seeds, and what the paper says of each column."""
+    """One line of a table: a command without its seed, the seeds, what the paper says of each column; low ranks run first."""
 
     name: str
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     published: Mapping[str, str] = field(default_factory=dict)
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ def read_tables(path: Path) -> list[Table]:
     tables = []
     for name, content in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
+        rank = content.get("rank", 0)
         rows = tuple(
-            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}))
+            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}), r.get("rank", rank))
             for r in content["rows"]
         )
         tables.append(Table(name, columns, rows))
@@ -61,6 +65,11 @@ def read_tables(path: Path) -> list[Table]:
 
 def job_of(overrides: Sequence[str]) -> str:
     """Hash of the job that these overrides describe."""
+    return _job_of(tuple(overrides))
+
+
+@functools.cache  # a page is renewed after every row, and composing all its configurations takes longer than some rows
+def _job_of(overrides: tuple[str, ...]) -> str:
     from runners.compose import Source
     from runners.context import job_hash
     from runners.plan import make_plan
@@ -116,15 +125,15 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
-    """Rows, seeds and jobs that have no record yet, in the order of the page; `only` is a part of "table/row"."""
+    """Rows, seeds and jobs that have no record yet, by rank, then as on the page; `only` is a part of "table/row"."""
     seen = set(records)
-    for table in tables:
-        for row in table.rows:
-            for seed in row.seeds if only in f"{table.name}/{row.name}" else ():
-                job = job_of([*row.overrides, f"seed={seed}"])
-                if job not in seen:
-                    seen.add(job)
-                    yield row, seed, job
+    rows = [row for table in tables for row in table.rows if only in f"{table.name}/{row.name}"]
+    for row in sorted(rows, key=lambda row: row.rank):
+        for seed in row.seeds:
+            job = job_of([*row.overrides, f"seed={seed}"])
+            if job not in seen:
+                seen.add(job)
+                yield row, seed, job
 
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
@@ -183,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rekey:
         records = {r["job"]: r for r in map(_rekeyed, records.values())}
         write_records(path, records)
-    started = time.monotonic()
+    started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:
         if job in records or time.monotonic() - started > 60 * options.minutes:
@@ -191,7 +200,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
         if options.list:
             continue
-        records[job] = {**run_once([*row.overrides, f"seed={seed}"]), "row": row.name, "seed": str(seed)}
+        try:
+            found = run_once([*row.overrides, f"seed={seed}"])
+        except RuntimeError as error:
+            failed += 1
+            print(error, file=sys.stderr, flush=True)
+            continue
+        records[job] = {**found, "row": row.name, "seed": str(seed)}
         write_records(path, records)
         renew_page(page, tables, records)
         if options.commit:
@@ -199,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subprocess.run(["git", "add", *files], check=True)
             subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
     renew_page(page, tables, records)
-    return 0
+    return int(failed > 0)
 
 
 def _rekeyed(record: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def test_a_failing_run_is_told_and_leaves_no_row(page: Path, home: Path) -> None
     with pytest.raises(Exception, match="n_neurons"):
         record.main([str(page)])
     assert not (page.parent / "data" / "toy.csv").exists()
+
+
+def test_low_ranks_run_first(page: Path) -> None:
+    page.write_text(page.read_text().replace("seeds: [0, 1]", "seeds: [0, 1]\n      rank: 1"))
+    tables = record.read_tables(page)
+    assert [row.name for row in tables[0].rows] == ["static", "not run"]  # the page keeps its order
+    assert [(row.name, seed) for row, seed, _ in record.missing(tables, {})] == [
+        ("not run", 0),
+        ("static", 0),
+        ("static", 1),
+    ]
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    page: Path, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(overrides: Sequence[str]) -> dict[str, str]:
+        if "model.w_start=0.5" not in overrides:
+            raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status 1")
+        return {"job": record.job_of(overrides), "command": f"lsmrun {' '.join(overrides)}", "wall_s": "1"}
+
+    monkeypatch.setattr(record, "run_once", run)
+    assert record.main([str(page)]) == 1
+    assert [r["row"] for r in record.read_records(page.parent / "data" / "toy.csv").values()] == ["not run"]
+    assert capfd.readouterr().err.count("exit status 1") == 2
 
 
 def test_records_survive_a_new_metric(tmp_path: Path) -> None:
