@@ -12,6 +12,7 @@ import argparse
 import csv
 import functools
 import itertools
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import yaml
 
 from runners.provenance import cpu_model, git_state
 
-FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "command")
+FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "cpu_s", "command")
 MARK = "<!-- table {name} -->"
 END = "<!-- end -->"
 
@@ -103,9 +104,10 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     from runners.paths import home_folder, usable_cores
     from runners.store import open_store
 
-    started = time.monotonic()
+    started, used = time.monotonic(), _processor_seconds()
     program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
     status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
+    wall = time.monotonic() - started
     if status:
         raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
@@ -118,10 +120,17 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
         "commit": git_state().get("lsmrun.git.commit", "")[:10],
         "cpu": cpu_model(),
         "threads": usable_cores(),
-        "wall_s": f"{time.monotonic() - started:.0f}",
+        "wall_s": f"{wall:.0f}",
+        "cpu_s": f"{_processor_seconds() - used:.0f}",
         "command": f"lsmrun {' '.join(overrides)}",
         **{name: f"{value:.8g}" for name, value in sorted(metrics.items())},
     }
+
+
+def _processor_seconds() -> float:
+    """Processor time of all finished children, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
@@ -138,17 +147,21 @@ def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "")
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     """The table as Markdown: mean ± sample standard deviation (number of seeds), the published value in brackets."""
-    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "command"]
+    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "CPU", "command"]
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
         found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
         cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
-        walls = [float(record["wall_s"]) for record in found]
-        wall = f"{sum(walls) / len(walls):.0f} s" if walls else ""
+        costs = [_seconds(found, key) for key in ("wall_s", "cpu_s")]
         seeds = ",".join(map(str, row.seeds))
         command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
-        lines.append("| " + " | ".join([row.name, *cells, wall, command]) + " |")
+        lines.append("| " + " | ".join([row.name, *cells, *costs, command]) + " |")
     return "\n".join(lines)
+
+
+def _seconds(found: Sequence[Mapping[str, str]], key: str) -> str:
+    values = [float(record[key]) for record in found if record.get(key)]
+    return f"{sum(values) / len(values):.0f} s" if values else ""
 
 
 def _cell(

@@ -39,6 +39,7 @@ def test_missing_rows_are_run_once_and_shown(page: Path, home: Path, capfd: pyte
     assert record.main([str(page), "--only", "static"]) == 0
     records = record.read_records(page.parent / "data" / "toy.csv")
     assert [r["seed"] for r in records.values()] == ["0", "1"] and len({r["job"] for r in records.values()}) == 2
+    assert all(float(r["cpu_s"]) > 0 for r in records.values())
     values = [100 * float(r["test/accuracy"]) for r in records.values()]
     text = page.with_suffix(".md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("| static"))
