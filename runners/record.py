@@ -3,13 +3,15 @@
 `python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
 lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
 tables between the page's markers. It may be stopped at any time and goes on where it was; a run that fails does not stop
-the others. `--commit` commits each row.
+the others. Several may fill one page at once, each with rows of its own (`--only`). `--commit` commits each row.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import fcntl
 import functools
 import itertools
 import resource
@@ -179,6 +181,14 @@ def _cell(
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is in here with the same file."""
+    with path.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def renew_page(page: Path, tables: Sequence[Table], records: Mapping[str, Mapping[str, str]]) -> None:
     """Write every table between its markers; what stands around them is left alone."""
     text = page.read_text(encoding="utf-8")
@@ -208,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:
+        records |= read_records(path)  # another process may have run it
         if job in records or time.monotonic() - started > 60 * options.minutes:
             continue
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
@@ -219,14 +230,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed += 1
             print(error, file=sys.stderr, flush=True)
             continue
-        records[job] = {**found, "row": row.name, "seed": str(seed)}
-        write_records(path, records)
-        renew_page(page, tables, records)
-        if options.commit:
-            files = [str(path), str(page)]
-            subprocess.run(["git", "add", *files], check=True)
-            subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
-    renew_page(page, tables, records)
+        with alone(options.page):
+            records |= read_records(path)
+            records[job] = {**found, "row": row.name, "seed": str(seed)}
+            write_records(path, records)
+            renew_page(page, tables, records)
+            if options.commit:
+                files = [str(path), str(page)]
+                subprocess.run(["git", "add", *files], check=True)
+                subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
+    with alone(options.page):
+        renew_page(page, tables, records | read_records(path))
     return int(failed > 0)
 
 
