@@ -3,15 +3,18 @@
 `python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
 lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
 tables between the page's markers. It may be stopped at any time and goes on where it was; a run that fails does not stop
-the others. `--commit` commits each row.
+the others. Several may fill one page at once, each with rows of its own (`--only`). `--commit` commits each row.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import fcntl
 import functools
 import itertools
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +27,7 @@ import yaml
 
 from runners.provenance import cpu_model, git_state
 
-FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "command")
+FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "cpu_s", "command")
 MARK = "<!-- table {name} -->"
 END = "<!-- end -->"
 
@@ -103,9 +106,10 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     from runners.paths import home_folder, usable_cores
     from runners.store import open_store
 
-    started = time.monotonic()
+    started, used = time.monotonic(), _processor_seconds()
     program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
     status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
+    wall = time.monotonic() - started
     if status:
         raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
@@ -118,10 +122,17 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
         "commit": git_state().get("lsmrun.git.commit", "")[:10],
         "cpu": cpu_model(),
         "threads": usable_cores(),
-        "wall_s": f"{time.monotonic() - started:.0f}",
+        "wall_s": f"{wall:.0f}",
+        "cpu_s": f"{_processor_seconds() - used:.0f}",
         "command": f"lsmrun {' '.join(overrides)}",
         **{name: f"{value:.8g}" for name, value in sorted(metrics.items())},
     }
+
+
+def _processor_seconds() -> float:
+    """Processor time of all finished children, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
@@ -138,17 +149,21 @@ def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "")
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     """The table as Markdown: mean ± sample standard deviation (number of seeds), the published value in brackets."""
-    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "command"]
+    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "CPU", "command"]
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
         found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
         cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
-        walls = [float(record["wall_s"]) for record in found]
-        wall = f"{sum(walls) / len(walls):.0f} s" if walls else ""
+        costs = [_seconds(found, key) for key in ("wall_s", "cpu_s")]
         seeds = ",".join(map(str, row.seeds))
         command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
-        lines.append("| " + " | ".join([row.name, *cells, wall, command]) + " |")
+        lines.append("| " + " | ".join([row.name, *cells, *costs, command]) + " |")
     return "\n".join(lines)
+
+
+def _seconds(found: Sequence[Mapping[str, str]], key: str) -> str:
+    values = [float(record[key]) for record in found if record.get(key)]
+    return f"{sum(values) / len(values):.0f} s" if values else ""
 
 
 def _cell(
@@ -164,6 +179,14 @@ def _cell(
     spread = mean_and_deviation(values)
     error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is in here with the same file."""
+    with path.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def renew_page(page: Path, tables: Sequence[Table], records: Mapping[str, Mapping[str, str]]) -> None:
@@ -195,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:
+        records |= read_records(path)  # another process may have run it
         if job in records or time.monotonic() - started > 60 * options.minutes:
             continue
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
@@ -206,14 +230,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed += 1
             print(error, file=sys.stderr, flush=True)
             continue
-        records[job] = {**found, "row": row.name, "seed": str(seed)}
-        write_records(path, records)
-        renew_page(page, tables, records)
-        if options.commit:
-            files = [str(path), str(page)]
-            subprocess.run(["git", "add", *files], check=True)
-            subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
-    renew_page(page, tables, records)
+        with alone(options.page):
+            records |= read_records(path)
+            records[job] = {**found, "row": row.name, "seed": str(seed)}
+            write_records(path, records)
+            renew_page(page, tables, records)
+            if options.commit:
+                files = [str(path), str(page)]
+                subprocess.run(["git", "add", *files], check=True)
+                subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
+    with alone(options.page):
+        renew_page(page, tables, records | read_records(path))
     return int(failed > 0)
 
 

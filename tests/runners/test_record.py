@@ -39,6 +39,7 @@ def test_missing_rows_are_run_once_and_shown(page: Path, home: Path, capfd: pyte
     assert record.main([str(page), "--only", "static"]) == 0
     records = record.read_records(page.parent / "data" / "toy.csv")
     assert [r["seed"] for r in records.values()] == ["0", "1"] and len({r["job"] for r in records.values()}) == 2
+    assert all(float(r["cpu_s"]) > 0 for r in records.values())
     values = [100 * float(r["test/accuracy"]) for r in records.values()]
     text = page.with_suffix(".md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("| static"))
@@ -79,6 +80,24 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert record.main([str(page)]) == 1
     assert [r["row"] for r in record.read_records(page.parent / "data" / "toy.csv").values()] == ["not run"]
     assert capfd.readouterr().err.count("exit status 1") == 2
+
+
+def test_rows_that_another_process_wrote_meanwhile_are_kept(
+    page: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ran = page.parent / "data" / "toy.csv", []
+
+    def run(overrides: Sequence[str]) -> dict[str, str]:
+        ran.append(overrides[-1])
+        found = {"job": record.job_of(overrides), "command": f"lsmrun {' '.join(overrides)}", "wall_s": "1"}
+        other = record.job_of([*overrides[:-1], "seed=1"])  # the same row, another seed
+        record.write_records(path, {**record.read_records(path), other: {**found, "job": other, "row": "by another"}})
+        return found
+
+    monkeypatch.setattr(record, "run_once", run)
+    assert record.main([str(page), "--only", "static"]) == 0
+    assert ran == ["seed=0"]
+    assert {r["row"] for r in record.read_records(path).values()} == {"static", "by another"}
 
 
 def test_records_survive_a_new_metric(tmp_path: Path) -> None:
