@@ -213,12 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, page = options.page.parent / "data" / f"{options.page.stem}.csv", options.page.with_suffix(".md")
     tables, records = read_tables(options.page), read_records(path)
     if options.rekey:
-        records = {r["job"]: r for r in map(_rekeyed, records.values())}
-        write_records(path, records)
+        with alone(options.page):
+            records = {r["job"]: r for r in map(_rekeyed, read_records(path).values())}
+            write_records(path, records)
     started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:
-        records |= read_records(path)  # another process may have run it
+        records = read_records(path)  # another process may have run it
         if job in records or time.monotonic() - started > 60 * options.minutes:
             continue
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr, flush=True)
             continue
         with alone(options.page):
-            records |= read_records(path)
+            records = read_records(path)
             records[job] = {**found, "row": row.name, "seed": str(seed)}
             write_records(path, records)
             renew_page(page, tables, records)
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 subprocess.run(["git", "add", *files], check=True)
                 subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
     with alone(options.page):
-        renew_page(page, tables, records | read_records(path))
+        renew_page(page, tables, read_records(path))
     return int(failed > 0)
 
 
