@@ -250,15 +250,11 @@ def record(
     return Recording(rec.spikes, rec.inputs, rec.scalars[:, 0], rec.scalars[:, 4])
 
 
-def input_counts(
-    inputs: Inputs, run_ms: int, seed: int, part: str, progress: Progress | None = None
-) -> NDArray[np.uint16]:
-    """Events per input channel during `run_ms`, `(n_samples, n_in)`: exactly those that RUN of the same part presents."""
+def input_counts(inputs: Inputs, run_ms: int, seed: int, part: str, block: int = 1000) -> Iterator[NDArray[np.uint16]]:
+    """Events per input channel during `run_ms`, `block` samples at a time: those that RUN of the same part presents."""
     drive, noise = drive_of(inputs), key(seed, f"{part} noise")
-    counts = np.zeros((len(inputs), inputs.n_in), np.uint16)
-    for first in range(0, len(inputs), 1000):
-        samples = np.arange(first, min(first + 1000, len(inputs)))
-        kernel.count_events(drive, run_ms, noise, samples, counts[first : first + 1000])
-        if progress:
-            progress(int(samples[-1]) + 1)
-    return counts
+    for first in range(0, len(inputs), block):
+        samples = np.arange(first, min(first + block, len(inputs)))
+        counts = np.zeros((len(samples), inputs.n_in), np.uint16)
+        kernel.count_events(drive, run_ms, noise, samples, counts)
+        yield counts

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TOLD_FIRST = ("test", "valid", "liquid", "energy", "forces", "md")
 """Kinds of metrics that a table shows if none is asked for."""
+OF_OTHER_PARTS = ("_train", "_valid", "standard_error")
+"""Ends of names that it leaves out: the liquid's activity in other splits, errors where there is a spread over seeds."""
 OF_THE_COURSE = ("time", "epoch", "init", "fold", "cost")
 LARGEST_PLOT = 12
 """Most lines in one plot; more are drawn but not named."""
@@ -124,10 +126,10 @@ class Comparison:
         axes.set_xlabel(", ".join(k for k, told in zip(self.keys, shown, strict=True) if told))
 
     def _draw_lines(self, axes: Axes, metric: str, numbers: list[float]) -> None:
-        apart = [k for k in self.keys if k != self.against and not self._follows(k)]
+        apart = self._apart()
         lines: dict[tuple[str, ...], list[tuple[float, Spread]]] = {}
         for row, x in zip(self.rows, numbers, strict=True):
-            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k in apart)
+            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k in apart and v != "-")
             lines.setdefault(others, []).append((x, row.metrics[metric]))
         for k, (others, points) in enumerate(lines.items()):
             points = sorted(points, key=lambda point: point[0])
@@ -142,11 +144,19 @@ class Comparison:
                 axes.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
         axes.set_xlabel(self.against or "")
         if any(lines):
-            axes.legend(fontsize="small")
+            axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))  # above, whatever its size
 
-    def _follows(self, key: str) -> bool:
-        """Whether a key has one value for each value of the key on the axis: it was varied along with it."""
-        place, axis = self.keys.index(key), self.keys.index(self.against or key)
+    def _apart(self) -> list[str]:
+        """Keys that tell the lines apart, without those that say no more than the axis or a key before them."""
+        told: list[str] = []
+        for key in self.keys:
+            if key != self.against and not any(self._follows(key, other) for other in (self.against, *told)):
+                told.append(key)
+        return told
+
+    def _follows(self, key: str, other: str | None = None) -> bool:
+        """Whether a key has one value for each value of `other` (the key on the axis): it was varied along with it."""
+        place, axis = self.keys.index(key), self.keys.index(other or self.against or key)
         pairs = {(row.setting[axis], row.setting[place]) for row in self.rows}
         return len(pairs) == len({x for x, _ in pairs}) > 1
 
@@ -180,10 +190,10 @@ def _row(setting: tuple[str, ...], runs: Sequence[Run], metrics: Sequence[str]) 
 
 
 def _usual(known: Sequence[str]) -> tuple[str, ...]:
-    """Results first; where there are none, all that is no part of a course."""
+    """Results of the test part first; where there are none, all that is no part of a course."""
     kinds = [name.partition("/")[0] for name in known]
     told = sorted(
-        (name for name, kind in zip(known, kinds, strict=True) if kind in TOLD_FIRST),
+        (n for n, kind in zip(known, kinds, strict=True) if kind in TOLD_FIRST and not n.endswith(OF_OTHER_PARTS)),
         key=lambda name: TOLD_FIRST.index(name.partition("/")[0]),
     )
     return tuple(told or [name for name, kind in zip(known, kinds, strict=True) if kind not in OF_THE_COURSE])

@@ -82,7 +82,7 @@ class Dynamics:
             ranks = measure_ranks(
                 context, dataset, network, noise, self.draws, self.samples_per_class, self.copied_inputs
             )
-            results |= ranks.results
+            results = ranks.results | results  # rates are those of the recorded samples, with or without ranks
         warn_if_useless(context, network, results, len(recorded))
         context.tracker.metrics({name: value for name, value in results.items() if np.isfinite(value)})
         _log_course(context, network, recorded)

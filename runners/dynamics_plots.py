@@ -55,11 +55,13 @@ def rates(kinds: Mapping[str, NDArray[Any]], unit: str = "Hz") -> Figure:
         shares = np.full(len(values), 100 / max(len(values), 1))
         axis.hist(values, bins=bins, weights=shares, color=colour, label=label, **style)
     axis.set(xlabel=f"rate ({unit})", ylabel="share of the neurons (%)")
-    axis.legend(frameon=False)
+    axis.legend(**ABOVE)
     return figure
 
 
 OUTLINE: dict[str, Any] = {"histtype": "step", "linewidth": 1.8}
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "borderaxespad": 0.2}
+"""Of a legend: above the axes, where no bar can lie."""
 
 
 def population(liquid: NDArray[Any], inputs: NDArray[Any], unit: str = "ms") -> Figure:
@@ -88,7 +90,7 @@ def synchrony(fano: Sequence[float], correlation: Sequence[float], bin_steps: in
         _histogram(axis, finite, GREEN)
         axis.axvline(mark, color="black", linestyle=":", label=label)
         axis.set(xlabel=f"{name} ({bin_steps}-{unit} bins)", ylabel="samples")
-        axis.legend(frameon=False)
+        axis.legend(**ABOVE)
     return figure
 
 
@@ -124,7 +126,7 @@ def _draw_fit(axis: Axes, fit: PowerLaw, x: NDArray[np.int64], share: NDArray[np
     verdict = "better" if fit.versus_geometric > 2 else "worse" if fit.versus_geometric < -2 else "no better or worse"
     label = (
         f"power law {fit.exponent:.2f} ± {fit.standard_error:.2f} from {fit.x_min}\n"
-        f"KS distance {fit.ks_distance:.3f}; {verdict} than exponential"
+        f"KS distance {fit.ks_distance:.3f};\n{verdict} than exponential"
     )
     axis.loglog(at, law, color=VERMILION, label=label)
 

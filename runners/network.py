@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -154,13 +154,16 @@ def stored_raw_counts(
     about: Mapping[str, Any],
     part: str,
     shape: tuple[int, int],
-    count: Callable[[], NDArray[np.uint16]],
+    count: Callable[[], Iterable[NDArray[np.uint16]]],
 ) -> NDArray[np.uint16]:
-    """Events per input channel from the cache `key`, else from `count()`."""
+    """Events per input channel from the cache `key`, else from the blocks of samples that `count()` gives."""
     cache = Cache(context.home, key, about)
     with cache.alone(context.progress.say):
         store = CountStore(cache.folder, part, shape, 1, context.resume)
         if not store.complete:
-            store.write(slice(0, shape[0]), count(), np.zeros((shape[0], 1)))
+            store = CountStore(cache.folder, part, shape, 1, resume=False)  # quicker than going on
+            for block in count():
+                at = slice(store.done, store.done + len(block))
+                store.write(at, block, np.zeros((len(block), 1)))
     counts_on_disk: NDArray[np.uint16] = store.counts
     return counts_on_disk

@@ -2,14 +2,19 @@
 
 `python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
 lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
-tables between the page's markers. It may be stopped at any time and goes on where it was. `--commit` commits each row.
+tables between the page's markers. It may be stopped at any time and goes on where it was; a run that fails does not stop
+the others. Several may fill one page at once, each with rows of its own (`--only`). `--commit` commits each row.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import fcntl
+import functools
 import itertools
+import resource
 import subprocess
 import sys
 import time
@@ -22,19 +27,20 @@ import yaml
 
 from runners.provenance import cpu_model, git_state
 
-FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "command")
+FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "cpu_s", "command")
 MARK = "<!-- table {name} -->"
 END = "<!-- end -->"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a command without its seed, the seeds, and what the paper says of each column."""
+    """One line of a table: a command without its seed, the seeds, what the paper says of each column; low ranks run first."""
 
     name: str
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     published: Mapping[str, str] = field(default_factory=dict)
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ def read_tables(path: Path) -> list[Table]:
     tables = []
     for name, content in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
+        rank = content.get("rank", 0)
         rows = tuple(
-            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}))
+            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}), r.get("rank", rank))
             for r in content["rows"]
         )
         tables.append(Table(name, columns, rows))
@@ -61,6 +68,11 @@ def read_tables(path: Path) -> list[Table]:
 
 def job_of(overrides: Sequence[str]) -> str:
     """Hash of the job that these overrides describe."""
+    return _job_of(tuple(overrides))
+
+
+@functools.cache  # a page is renewed after every row, and composing all its configurations takes longer than some rows
+def _job_of(overrides: tuple[str, ...]) -> str:
     from runners.compose import Source
     from runners.context import job_hash
     from runners.plan import make_plan
@@ -94,9 +106,10 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     from runners.paths import home_folder, usable_cores
     from runners.store import open_store
 
-    started = time.monotonic()
+    started, used = time.monotonic(), _processor_seconds()
     program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
     status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
+    wall = time.monotonic() - started
     if status:
         raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
@@ -109,37 +122,48 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
         "commit": git_state().get("lsmrun.git.commit", "")[:10],
         "cpu": cpu_model(),
         "threads": usable_cores(),
-        "wall_s": f"{time.monotonic() - started:.0f}",
+        "wall_s": f"{wall:.0f}",
+        "cpu_s": f"{_processor_seconds() - used:.0f}",
         "command": f"lsmrun {' '.join(overrides)}",
         **{name: f"{value:.8g}" for name, value in sorted(metrics.items())},
     }
 
 
+def _processor_seconds() -> float:
+    """Processor time of all finished children, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
-    """Rows, seeds and jobs that have no record yet, in the order of the page; `only` is a part of "table/row"."""
+    """Rows, seeds and jobs that have no record yet, by rank, then as on the page; `only` is a part of "table/row"."""
     seen = set(records)
-    for table in tables:
-        for row in table.rows:
-            for seed in row.seeds if only in f"{table.name}/{row.name}" else ():
-                job = job_of([*row.overrides, f"seed={seed}"])
-                if job not in seen:
-                    seen.add(job)
-                    yield row, seed, job
+    rows = [row for table in tables for row in table.rows if only in f"{table.name}/{row.name}"]
+    for row in sorted(rows, key=lambda row: row.rank):
+        for seed in row.seeds:
+            job = job_of([*row.overrides, f"seed={seed}"])
+            if job not in seen:
+                seen.add(job)
+                yield row, seed, job
 
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     """The table as Markdown: mean ± sample standard deviation (number of seeds), the published value in brackets."""
-    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "command"]
+    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "CPU", "command"]
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
         found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
         cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
-        walls = [float(record["wall_s"]) for record in found]
-        wall = f"{sum(walls) / len(walls):.0f} s" if walls else ""
+        costs = [_seconds(found, key) for key in ("wall_s", "cpu_s")]
         seeds = ",".join(map(str, row.seeds))
         command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
-        lines.append("| " + " | ".join([row.name, *cells, wall, command]) + " |")
+        lines.append("| " + " | ".join([row.name, *cells, *costs, command]) + " |")
     return "\n".join(lines)
+
+
+def _seconds(found: Sequence[Mapping[str, str]], key: str) -> str:
+    values = [float(record[key]) for record in found if record.get(key)]
+    return f"{sum(values) / len(values):.0f} s" if values else ""
 
 
 def _cell(
@@ -155,6 +179,14 @@ def _cell(
     spread = mean_and_deviation(values)
     error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is in here with the same file."""
+    with path.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def renew_page(page: Path, tables: Sequence[Table], records: Mapping[str, Mapping[str, str]]) -> None:
@@ -181,25 +213,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, page = options.page.parent / "data" / f"{options.page.stem}.csv", options.page.with_suffix(".md")
     tables, records = read_tables(options.page), read_records(path)
     if options.rekey:
-        records = {r["job"]: r for r in map(_rekeyed, records.values())}
-        write_records(path, records)
-    started = time.monotonic()
+        with alone(options.page):
+            records = {r["job"]: r for r in map(_rekeyed, read_records(path).values())}
+            write_records(path, records)
+    started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:
+        records = read_records(path)  # another process may have run it
         if job in records or time.monotonic() - started > 60 * options.minutes:
             continue
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
         if options.list:
             continue
-        records[job] = {**run_once([*row.overrides, f"seed={seed}"]), "row": row.name, "seed": str(seed)}
-        write_records(path, records)
-        renew_page(page, tables, records)
-        if options.commit:
-            files = [str(path), str(page)]
-            subprocess.run(["git", "add", *files], check=True)
-            subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
-    renew_page(page, tables, records)
-    return 0
+        try:
+            found = run_once([*row.overrides, f"seed={seed}"])
+        except RuntimeError as error:
+            failed += 1
+            print(error, file=sys.stderr, flush=True)
+            continue
+        with alone(options.page):
+            records = read_records(path)
+            records[job] = {**found, "row": row.name, "seed": str(seed)}
+            write_records(path, records)
+            renew_page(page, tables, records)
+            if options.commit:
+                files = [str(path), str(page)]
+                subprocess.run(["git", "add", *files], check=True)
+                subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
+    with alone(options.page):
+        renew_page(page, tables, read_records(path))
+    return int(failed > 0)
 
 
 def _rekeyed(record: Mapping[str, str]) -> dict[str, str]:

@@ -245,7 +245,7 @@ def raw_counts(
     steps = steps_for(dataset.encoding, parameters.for_data(dataset.encoding), inputs, seed=seed, part=part)
     about = {"inputs": inputs_fingerprint(steps), "n_in": steps.n_in}
     key = cache_key("raw", about)
-    return stored_raw_counts(context, key, about, part, (len(steps), steps.n_in), lambda: channel_counts(steps))
+    return stored_raw_counts(context, key, about, part, (len(steps), steps.n_in), lambda: [channel_counts(steps)])
 
 
 def encoded_counts(

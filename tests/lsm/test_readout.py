@@ -1,6 +1,7 @@
 """Readouts: the published recipe, choice by validation only, silent samples, resumption, a user's own class."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +325,22 @@ def test_scores_of_a_wrong_shape_or_not_finite_are_named():
         fit_readout(Wrong(), TRAIN, VALID, 4, seed=0)
     with pytest.raises(ValueError, match=r"NotFinite\.scores returned values that are not finite"):
         fit_readout(NotFinite(), TRAIN, VALID, 4, seed=0)
+
+
+@pytest.mark.parametrize("settings", [Softmax(epochs=1), Adadelta(epochs=1, batch=250)], ids=name)
+def test_memory_stays_flat_with_the_number_of_samples(settings, tmp_path):
+    peaks = []
+    for n in (4_000, 40_000):
+        counts = np.lib.format.open_memmap(tmp_path / f"{n}.npy", "w+", np.uint16, (n, 100))
+        counts[:] = np.random.default_rng(0).poisson(3, (n, 100))
+        labels = np.arange(n) % 4
+        tracemalloc.start()
+        fit_readout(
+            settings, Features(counts, labels), VALID._replace(counts=counts[:200], labels=labels[:200]), 4, seed=0
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 36_000 * 100 * 4 / 4  # a quarter of what single-precision features would take
 
 
 @pytest.mark.parametrize(

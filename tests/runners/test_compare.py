@@ -144,6 +144,22 @@ def test_numbers_are_drawn_as_lines_with_one_for_each_other_setting() -> None:
     assert high - low == pytest.approx(2 * statistics.stdev([3, 4]))
 
 
+def test_lines_are_told_apart_by_what_is_their_own() -> None:
+    one = {"readout": "softmax", "readout.epochs": "60"}
+    runs = [made_up({"model.gain": gain, **one}, 0.4) for gain in (0, 1)]
+    runs += [made_up({"model.gain": gain, "readout": "own", "readout.k": k}, 0.5) for gain in (0, 1) for k in (1, 3)]
+    (axes,) = compare(runs, [], "model.gain").figure().axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(labels) == ["readout=own readout.k=1", "readout=own readout.k=3", "readout=softmax"]
+
+
+def test_a_table_shows_the_test_part_unless_asked() -> None:
+    run = made_up({"model.gain": 1}, 0.5)
+    run.data.metrics |= {"liquid/rate_hz": 3.0, "liquid/rate_hz_train": 3.0, "test/standard_error": 0.1}
+    assert compare([run], [], None).metrics == ("test/accuracy", "liquid/rate_hz")
+    assert compare([run], ["liquid/rate_hz_train"], None).metrics == ("liquid/rate_hz_train",)
+
+
 def test_names_are_drawn_as_bars() -> None:
     comparison = compare([made_up({"model": m, "seed": 0}, v) for m, v in (("lsm", 0.4), ("nalsm", 0.6))], [], None)
     (axes,) = comparison.figure().axes

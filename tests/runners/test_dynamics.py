@@ -50,6 +50,7 @@ def test_a_run_measures_and_draws_everything(lsmrun: Run) -> None:
     assert metrics["kernel/separation_effective_rank"] > metrics["kernel/generalisation_effective_rank"]
     share = 0.8 * metrics["liquid/rate_excitatory_hz"] + 0.2 * metrics["liquid/rate_inhibitory_hz"]
     assert metrics["liquid/spikes_per_ms"] * 1000 / 80 == pytest.approx(share)
+    assert metrics["liquid/rate_hz"] == pytest.approx(share)  # of the same samples
     course = client.get_metric_history(run.info.run_id, "astrocyte/eta")
     assert (
         len(course) == 60
@@ -85,6 +86,7 @@ def test_a_silent_liquid_gives_no_numbers_that_are_none(lsmrun: Run) -> None:
     status, out, err = lsmrun(*TINY, "model=lsm", "model.w_start=0.01")
     assert status == 0, err
     metrics = _last_run()[1].data.metrics
+    assert "6 of 6 samples evoke no spike" in out
     assert "the liquid is silent" in out and "liquid/branching_factor" not in metrics
     assert metrics["liquid/rate_hz"] == 0 and metrics["kernel/separation_rank"] == 0
     assert metrics["liquid/silent_neurons"] == 80 and metrics["avalanche/number"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_missing_rows_are_run_once_and_shown(page: Path, home: Path, capfd: pyte
     assert record.main([str(page), "--only", "static"]) == 0
     records = record.read_records(page.parent / "data" / "toy.csv")
     assert [r["seed"] for r in records.values()] == ["0", "1"] and len({r["job"] for r in records.values()}) == 2
+    assert all(float(r["cpu_s"]) > 0 for r in records.values())
     values = [100 * float(r["test/accuracy"]) for r in records.values()]
     text = page.with_suffix(".md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("| static"))
@@ -53,6 +55,49 @@ def test_a_failing_run_is_told_and_leaves_no_row(page: Path, home: Path) -> None
     with pytest.raises(Exception, match="n_neurons"):
         record.main([str(page)])
     assert not (page.parent / "data" / "toy.csv").exists()
+
+
+def test_low_ranks_run_first(page: Path) -> None:
+    page.write_text(page.read_text().replace("seeds: [0, 1]", "seeds: [0, 1]\n      rank: 1"))
+    tables = record.read_tables(page)
+    assert [row.name for row in tables[0].rows] == ["static", "not run"]  # the page keeps its order
+    assert [(row.name, seed) for row, seed, _ in record.missing(tables, {})] == [
+        ("not run", 0),
+        ("static", 0),
+        ("static", 1),
+    ]
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    page: Path, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(overrides: Sequence[str]) -> dict[str, str]:
+        if "model.w_start=0.5" not in overrides:
+            raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status 1")
+        return {"job": record.job_of(overrides), "command": f"lsmrun {' '.join(overrides)}", "wall_s": "1"}
+
+    monkeypatch.setattr(record, "run_once", run)
+    assert record.main([str(page)]) == 1
+    assert [r["row"] for r in record.read_records(page.parent / "data" / "toy.csv").values()] == ["not run"]
+    assert capfd.readouterr().err.count("exit status 1") == 2
+
+
+def test_rows_that_another_process_wrote_meanwhile_are_kept(
+    page: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ran = page.parent / "data" / "toy.csv", []
+
+    def run(overrides: Sequence[str]) -> dict[str, str]:
+        ran.append(overrides[-1])
+        found = {"job": record.job_of(overrides), "command": f"lsmrun {' '.join(overrides)}", "wall_s": "1"}
+        other = record.job_of([*overrides[:-1], "seed=1"])  # the same row, another seed
+        record.write_records(path, {**record.read_records(path), other: {**found, "job": other, "row": "by another"}})
+        return found
+
+    monkeypatch.setattr(record, "run_once", run)
+    assert record.main([str(page), "--only", "static"]) == 0
+    assert ran == ["seed=0"]
+    assert {r["row"] for r in record.read_records(path).values()} == {"static", "by another"}
 
 
 def test_records_survive_a_new_metric(tmp_path: Path) -> None:
