@@ -35,6 +35,8 @@ class Row:
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     published: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
+    """What the run needs that not everyone has; without it the row is passed over, and says so."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_tables(path: Path) -> list[Table]:
     for name, content in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
         rows = tuple(
-            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}))
+            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}), r.get("needs", ""))
             for r in content["rows"]
         )
         tables.append(Table(name, columns, rows))
@@ -89,8 +91,12 @@ def write_records(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     unfinished.replace(path)
 
 
+class Refused(RuntimeError):
+    """A run that never began: something that it needs is not there."""
+
+
 def run_once(overrides: Sequence[str]) -> dict[str, Any]:
-    """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails."""
+    """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails, `Refused` before work."""
     from runners.paths import home_folder, usable_cores
     from runners.store import open_store
 
@@ -98,7 +104,7 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
     status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
     if status:
-        raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
+        raise (Refused if status == 2 else RuntimeError)(f"lsmrun {' '.join(overrides)}: exit status {status}")
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`lsmrun.job` = '{job}'", order_by=["attributes.start_time DESC"])
@@ -133,7 +139,7 @@ def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
         found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
-        cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
+        cells = [_cell(found, metric, column, row) for metric, column in table.columns.items()]
         walls = [float(record["wall_s"]) for record in found]
         wall = f"{sum(walls) / len(walls):.0f} s" if walls else ""
         seeds = ",".join(map(str, row.seeds))
@@ -142,17 +148,18 @@ def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(
-    found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], published: Mapping[str, str]
-) -> str:
+def _cell(found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], row: Row) -> str:
+    """Mean ± sample deviation (number) over runs; of one run over its networks, if it trained several."""
     from lsm.statistics import mean_and_deviation
 
     _, factor, digits = column
     values = [factor * float(record[metric]) for record in found if record.get(metric)]
-    paper = f" [{published[metric]}]" if metric in published else ""
+    paper = f" [{row.published[metric]}]" if metric in row.published else ""
     if not values:
-        return f"not run yet{paper}"
+        return (f"needs {row.needs}" if row.needs else "-" if found else "not run yet") + paper
     spread = mean_and_deviation(values)
+    if spread.n == 1 and (within := found[0].get(f"{metric}_std")):
+        return f"{spread.mean:.{digits}f} ± {factor * float(within):.{digits}f}{paper}"
     error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
 
@@ -191,7 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{row.name}, seed {seed} (job {job})", flush=True)
         if options.list:
             continue
-        records[job] = {**run_once([*row.overrides, f"seed={seed}"]), "row": row.name, "seed": str(seed)}
+        try:
+            records[job] = {**run_once([*row.overrides, f"seed={seed}"]), "row": row.name, "seed": str(seed)}
+        except Refused:
+            if not row.needs:
+                raise
+            print(f"  passed over: it needs {row.needs}", flush=True)
+            continue
         write_records(path, records)
         renew_page(page, tables, records)
         if options.commit:
