@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,12 @@ def read_tables(path: Path) -> list[Table]:
 
 
 def job_of(overrides: Sequence[str]) -> str:
-    """Hash of the job that these overrides describe."""
+    """Hash of the job that these overrides describe; asked for again and again while a page is filled."""
+    return _job_of(tuple(overrides))
+
+
+@cache
+def _job_of(overrides: tuple[str, ...]) -> str:
     from runners.compose import Source
     from runners.context import job_hash
     from runners.plan import make_plan

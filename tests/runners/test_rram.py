@@ -242,7 +242,15 @@ def _jobs(name: str) -> list[list[str]]:
 
 def test_every_study_is_tested() -> None:
     found = {p.stem.removeprefix("robustness_") for p in (ROOT / "conf/experiment/rram").glob("robustness_*.yaml")}
-    assert found == set(STUDIES)
+    assert found == {*STUDIES, "seeds"}
+
+
+def test_the_study_of_seeds_averages_over_more_and_more_liquids_that_no_group_shares() -> None:
+    plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, _jobs("rram/robustness_seeds"))]
+    groups = [(p.runner.seeds, p.config["seed"]) for p in plans]
+    assert len(groups) == len(set(groups)) == 18 and {n for n, _ in groups} == {1, 2, 3, 5, 10, 20}
+    assert {plan.config["tracking"]["tags"]["study"] for plan in plans} == {"seeds"}
+    assert {plan.choices["device"] for plan in plans} == {"chip_like"}
 
 
 @pytest.mark.parametrize("study", STUDIES)
