@@ -42,6 +42,8 @@ class Classify:
     save_rasters: Annotated[Count, Field(description="test samples whose spikes are stored as npz")] = 0
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    chosen_by: ClassVar[str] = "valid"
+    """Part whose accuracy chooses the epoch of a readout."""
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""
@@ -55,7 +57,7 @@ class Classify:
         stores = {part: network.counts(context, part, getattr(dataset, part).inputs) for part in PARTS}
         self._log_liquid(context, network, stores)
         features = {part: _features(stores[part].counts, getattr(dataset, part).labels) for part in PARTS}
-        fitted, history = fit(context, features, len(dataset.class_names), "readout", network.window)
+        fitted, history = self._fit(context, features, len(dataset.class_names), "readout", network.window)
         results = self._score(context, dataset, features, fitted)
         results |= network.measure(context, dataset, stores)
         if self.raw_control:
@@ -68,6 +70,12 @@ class Classify:
         if self.pictures:
             _draw(context, dataset, network, features["test"], fitted, history)
         return {name: results[name] for name in KEY_RESULTS if name in results}
+
+    def _fit(
+        self, context: Context, features: dict[str, Features], n_classes: int, phase: str, window: float
+    ) -> tuple[FittedReadout, list[dict[str, float]]]:
+        parts = {"train": features["train"], "valid": features[self.chosen_by]}
+        return fit(context, parts, n_classes, phase, window, self.chosen_by)
 
     def _log_liquid(self, context: Context, network: Network, stores: dict[str, CountStore]) -> None:
         for part, store in stores.items():
@@ -100,7 +108,7 @@ class Classify:
     def _raw_control(self, context: Context, dataset: Dataset, window: float) -> dict[str, float]:
         counts = {part: raw_counts(context, dataset, part, getattr(dataset, part).inputs) for part in PARTS}
         features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS}
-        fitted, _ = fit(context, features, len(dataset.class_names), "raw readout", window)
+        fitted, _ = self._fit(context, features, len(dataset.class_names), "raw readout", window)
         return {
             "baseline/raw_counts_accuracy": fitted.accuracy(features["test"]),
             "baseline/raw_counts_valid_accuracy": fitted.valid_accuracy,
@@ -125,6 +133,7 @@ class Classify:
 
 KEY_RESULTS = (
     "test/accuracy",
+    "published/test_accuracy",
     "test/standard_error",
     "valid/accuracy",
     "baseline/raw_counts_accuracy",

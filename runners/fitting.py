@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 
 
 def fit(
-    context: Context, features: dict[str, Features], n_classes: int, phase: str, window: float = 1.0
+    context: Context,
+    features: dict[str, Features],
+    n_classes: int,
+    phase: str,
+    window: float = 1.0,
+    chosen_by: str = "valid",
 ) -> tuple[FittedReadout, list[dict[str, float]]]:
     """Fit the readout on the training part, chosen by the validation part; survives a kill if the readout does.
 
-    `window` is what turns a count into a rate, for readouts that ask for it.
+    `window` is what turns a count into a rate, for readouts that ask for it. `chosen_by` names the part that stands in
+    the place of validation, in the metrics of the epochs.
     """
     from lsm.readout import fit_readout
 
@@ -33,7 +39,8 @@ def fit(
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         history[epoch] = values
         if main:
-            context.tracker.metrics({f"epoch/{name}": value for name, value in values.items()}, step=epoch)
+            told = {f"epoch/{name.replace('valid/', f'{chosen_by}/')}": value for name, value in values.items()}
+            context.tracker.metrics(told, step=epoch)
 
     def save(state: dict[str, NDArray[Any]]) -> None:
         context.tracker.flush()

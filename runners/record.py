@@ -41,6 +41,8 @@ class Row:
     seeds: tuple[int, ...]
     published: Mapping[str, str] = field(default_factory=dict)
     rank: int = 0
+    needs: str = ""
+    """What the run needs that not everyone has; without it the row is passed over, and says so."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,14 @@ def read_tables(path: Path) -> list[Table]:
         columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
         rank = content.get("rank", 0)
         rows = tuple(
-            Row(r["name"], tuple(r["command"].split()), tuple(r["seeds"]), r.get("published", {}), r.get("rank", rank))
+            Row(
+                r["name"],
+                tuple(r["command"].split()),
+                tuple(r["seeds"]),
+                r.get("published", {}),
+                rank=r.get("rank", rank),
+                needs=r.get("needs", ""),
+            )
             for r in content["rows"]
         )
         tables.append(Table(name, columns, rows))
@@ -67,7 +76,7 @@ def read_tables(path: Path) -> list[Table]:
 
 
 def job_of(overrides: Sequence[str]) -> str:
-    """Hash of the job that these overrides describe."""
+    """Hash of the job that these overrides describe; asked for again and again while a page is filled."""
     return _job_of(tuple(overrides))
 
 
@@ -101,8 +110,12 @@ def write_records(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     unfinished.replace(path)
 
 
+class Refused(RuntimeError):
+    """A run that never began: something that it needs is not there."""
+
+
 def run_once(overrides: Sequence[str]) -> dict[str, Any]:
-    """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails."""
+    """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails, `Refused` before work."""
     from runners.paths import home_folder, usable_cores
     from runners.store import open_store
 
@@ -111,7 +124,7 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
     wall = time.monotonic() - started
     if status:
-        raise RuntimeError(f"lsmrun {' '.join(overrides)}: exit status {status}")
+        raise (Refused if status == 2 else RuntimeError)(f"lsmrun {' '.join(overrides)}: exit status {status}")
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`lsmrun.job` = '{job}'", order_by=["attributes.start_time DESC"])
@@ -153,7 +166,7 @@ def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
         found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
-        cells = [_cell(found, metric, column, row.published) for metric, column in table.columns.items()]
+        cells = [_cell(found, metric, column, row) for metric, column in table.columns.items()]
         costs = [_seconds(found, key) for key in ("wall_s", "cpu_s")]
         seeds = ",".join(map(str, row.seeds))
         command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
@@ -166,17 +179,18 @@ def _seconds(found: Sequence[Mapping[str, str]], key: str) -> str:
     return f"{sum(values) / len(values):.0f} s" if values else ""
 
 
-def _cell(
-    found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], published: Mapping[str, str]
-) -> str:
+def _cell(found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], row: Row) -> str:
+    """Mean ± sample deviation (number) over runs; of one run over its networks, if it trained several."""
     from lsm.statistics import mean_and_deviation
 
     _, factor, digits = column
     values = [factor * float(record[metric]) for record in found if record.get(metric)]
-    paper = f" [{published[metric]}]" if metric in published else ""
+    paper = f" [{row.published[metric]}]" if metric in row.published else ""
     if not values:
-        return f"not run yet{paper}"
+        return (f"needs {row.needs}" if row.needs else "-" if found else "not run yet") + paper
     spread = mean_and_deviation(values)
+    if spread.n == 1 and (within := found[0].get(f"{metric}_std")):
+        return f"{spread.mean:.{digits}f} ± {factor * float(within):.{digits}f}{paper}"
     error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
 
@@ -228,6 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             found = run_once([*row.overrides, f"seed={seed}"])
         except RuntimeError as error:
+            if isinstance(error, Refused) and row.needs:
+                print(f"  passed over: it needs {row.needs}", flush=True)
+                continue
             failed += 1
             print(error, file=sys.stderr, flush=True)
             continue

@@ -165,8 +165,7 @@ def naming(sense: str) -> Iterator[None]:
     try:
         yield
     except PartialDataError as error:
-        short = str(error).partition("; to use them")[0]
-        raise PartialDataError(f"{sense}: {short}; to use them: {PartialDataError.override}") from error
+        raise PartialDataError(f"{sense}: {error}") from error
     except (ValueError, FileNotFoundError) as error:
         text = str(error).replace("data.path", f"data.{sense}_path")
         raise (FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError)(f"{sense}: {text}") from error

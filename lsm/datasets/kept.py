@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from lsm.encode import Events
 
 
-def read_kept(folder: Path) -> tuple[NDArray[np.uint32], NDArray[np.int64]] | None:
-    """`packed` and `offsets` (see `lsm.encode`) of what was kept, or `None` where there is nothing, or something damaged."""
+def read_kept(folder: Path, mapped: bool = False) -> tuple[NDArray[np.uint32], NDArray[np.int64]] | None:
+    """`packed` and `offsets` (see `lsm.encode`) of what was kept, or `None` where there is nothing, or something damaged.
+
+    `mapped` leaves `packed` on disk, for those who want a few samples.
+    """
     try:
-        packed, offsets = np.load(folder / "packed.npy"), np.load(folder / "offsets.npy")
+        packed = np.load(folder / "packed.npy", mmap_mode="r" if mapped else None)
+        offsets = np.load(folder / "offsets.npy")
     except (OSError, ValueError, EOFError):
         return None
     return (packed, offsets) if len(offsets) and offsets[-1] == len(packed) else None

@@ -147,11 +147,9 @@ class NMnist(SubsetOptions):
         if self.allow_partial or all(_is_complete(part, r) for part, r in found.items() if r):
             return
         where = sorted({recordings[0].container.path for recordings in found.values() if recordings})
-        path = "" if self.path is None else f" data.path={self.path}"
         raise PartialDataError(
             f"N-MNIST is incomplete: {', '.join(where)} has {len(found['Train']):,} of 60,000 training and "
-            f"{len(found['Test']):,} of 10,000 test recordings; to use them: "
-            f"lsmrun model=nalsm data=nmnist{path} {PartialDataError.override}"
+            f"{len(found['Test']):,} of 10,000 test recordings; to use them: {PartialDataError.override}"
         )
 
     def _download(self, part: str, root: Path, stack: ExitStack, progress: Progress | None) -> list[Recording]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -71,7 +71,8 @@ class NMnistSim(SubsetOptions):
         total, done, splits, digest = sum(map(len, parts.values())), 0, {}, hashlib.sha256()
         for part, split in parts.items():
             count = None if progress is None else _shifted(progress, done, total)
-            events = self._events_of(split, self._folder(root, pictures, part, split, bool(pick)), count)
+            folder = self._folder(root, pictures, part, split, bool(pick))
+            events = self._events_of(split, folder, count, lambda: self._out_of_complete(root, seed, part, split))  # noqa: B023
             digest.update(events.packed.data)
             digest.update(events.offsets.data)
             splits[part] = Split(events, split.labels, tuple(f"simulated/{name}" for name in split.names))
@@ -148,12 +149,16 @@ class NMnistSim(SubsetOptions):
         place = {} if isinstance(source, Digits) else {"path": self.path}
         return dataclasses.replace(source, **sizes, **place)
 
-    def _events_of(self, split: Split, kept: Path | None, progress: Progress | None) -> Events:
-        if kept is not None and (found := read_kept(kept)) is not None:
+    def _events_of(
+        self, split: Split, kept: Path | None, progress: Progress | None, elsewhere: Callable[[], Events | None]
+    ) -> Events:
+        sensor, parts = Sensor(SIZE, SIZE, self.n_steps), []
+        found = read_kept(kept) if kept is not None else None
+        there = Events(*found, sensor.n_in, self.n_steps) if found is not None else elsewhere()
+        if there is not None:
             if progress:
                 progress(len(split), len(split))
-            return Events(found[0], found[1], Sensor(SIZE, SIZE, self.n_steps).n_in, self.n_steps)
-        sensor, parts = Sensor(SIZE, SIZE, self.n_steps), []
+            return there
         for events in self.look(split):
             parts.append(pack_events(events, sensor))
             if progress:
@@ -162,6 +167,23 @@ class NMnistSim(SubsetOptions):
         if kept is not None:
             write_kept(kept, made)
         return made
+
+    def _out_of_complete(self, root: Path, seed: int, part: str, split: Split) -> Events | None:
+        """The recordings of a subset from the complete part, where that is kept."""
+        if not self.keep or not any((root / "nmnist-sim").glob(f"{self.images}-{part}-*")):
+            return None
+        every = dataclasses.replace(self, n_train=None, n_valid=None, n_test=None)
+        pictures = every._source().load(root, seed)
+        complete: Split = getattr(pictures, part)
+        folder, where = (
+            every._folder(root, pictures, part, complete, False),
+            {n: k for k, n in enumerate(complete.names)},
+        )
+        found = read_kept(folder, mapped=True) if folder is not None and set(split.names) <= set(where) else None
+        if found is None:
+            return None
+        events = Events(*found, Sensor(SIZE, SIZE, self.n_steps).n_in, self.n_steps)
+        return events.take(np.array([where[name] for name in split.names], np.int64))
 
     def _folder(self, root: Path, pictures: Dataset, part: str, split: Split, picked: bool) -> Path | None:
         """Where a complete or picked part is kept, named by all that determines it; `None` for another subset."""

@@ -100,6 +100,24 @@ def test_rows_that_another_process_wrote_meanwhile_are_kept(
     assert {r["row"] for r in record.read_records(path).values()} == {"static", "by another"}
 
 
+def test_a_row_whose_data_are_missing_is_passed_over_and_says_what_it_needs(page: Path, home: Path) -> None:
+    text = page.read_text().replace(
+        "model=lsm data=digits model.w_start=0.5", "model=lsm data=files data.path=/nowhere"
+    )
+    page.write_text(text)
+    assert record.main([str(page), "--only", "not run"]) == 1
+    page.write_text(f'{text.rstrip()}\n      needs: the files\n      published: {{test/accuracy: "97.1"}}\n')
+    assert record.main([str(page), "--only", "not run"]) == 0
+    assert "| not run | needs the files [97.1] | needs the files |" in page.with_suffix(".md").read_text()
+
+
+def test_one_run_of_several_networks_shows_their_spread() -> None:
+    row = record.Row("r", (), (0,))
+    found = [{"test/a": "0.25", "test/a_std": "0.05", "test/b": "0.5"}]
+    cells = [record._cell(found, metric, ("", 100, 1), row) for metric in ("test/a", "test/b", "test/c")]
+    assert cells == ["25.0 ± 5.0", "50.0 (1)", "-"]
+
+
 def test_records_survive_a_new_metric(tmp_path: Path) -> None:
     path = tmp_path / "data" / "x.csv"
     first = {"job": "a", "row": "r", "seed": "0", "test/accuracy": "0.5"}

@@ -63,6 +63,22 @@ def test_a_run_records_accuracy_device_cost_and_energy(lsmrun: Run, home: Path) 
     assert {f"pictures/{name}.png" for name in ("conductances", "raster", "confusion", "learning")} == pictures
 
 
+def test_the_published_choice_of_the_epoch_is_named_and_never_below_the_honest_one(lsmrun: Run, home: Path) -> None:
+    command = (*TINY, *FAST, "runner.pictures=false")
+    assert lsmrun(*command)[0] == 0
+    status, out, err = lsmrun(*command, "runner=classify_published")
+    assert status == 0, err
+    honest, published = runs_in(home)
+    assert published.data.metrics["published/test_accuracy"] >= honest.data.metrics["test/accuracy"]
+    assert (
+        published.data.metrics["published/raw_counts_accuracy"] >= honest.data.metrics["baseline/raw_counts_accuracy"]
+    )
+    named = {"test/accuracy", "valid/accuracy", "epoch/valid/accuracy", "baseline/raw_counts_accuracy"}
+    assert not named & set(published.data.metrics) and "epoch/test/accuracy" in published.data.metrics
+    assert "published/test_accuracy" in out and published.data.tags["lsmrun.protocol"] == "published"
+    assert "lsmrun.protocol" not in honest.data.tags
+
+
 def test_an_ideal_device_is_its_own_reference(lsmrun: Run, home: Path) -> None:
     assert lsmrun(*TINY, *FAST, "runner.pictures=false", "energy.e_adc_pJ=0")[0] == 0
     metrics = runs_in(home)[0].data.metrics
@@ -242,7 +258,15 @@ def _jobs(name: str) -> list[list[str]]:
 
 def test_every_study_is_tested() -> None:
     found = {p.stem.removeprefix("robustness_") for p in (ROOT / "conf/experiment/rram").glob("robustness_*.yaml")}
-    assert found == set(STUDIES)
+    assert found == {*STUDIES, "seeds"}
+
+
+def test_the_study_of_seeds_averages_over_more_and_more_liquids_that_no_group_shares() -> None:
+    plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, _jobs("rram/robustness_seeds"))]
+    groups = [(p.runner.seeds, p.config["seed"]) for p in plans]
+    assert len(groups) == len(set(groups)) == 18 and {n for n, _ in groups} == {1, 2, 3, 5, 10, 20}
+    assert {plan.config["tracking"]["tags"]["study"] for plan in plans} == {"seeds"}
+    assert {plan.choices["device"] for plan in plans} == {"chip_like"}
 
 
 @pytest.mark.parametrize("study", STUDIES)

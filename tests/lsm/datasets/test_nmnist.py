@@ -121,14 +121,14 @@ def test_only_the_chosen_recordings_are_read(tmp_path):
     assert seen[-1] == (30, 30)
 
 
-def test_an_incomplete_set_is_refused_with_the_command_that_takes_it(tmp_path):
+def test_an_incomplete_set_is_refused_with_the_setting_that_takes_it(tmp_path):
     write_tree(tmp_path / "n-mnist", MEMBERS)
     with pytest.raises(PartialDataError) as caught:
         NMnist().load(tmp_path, seed=0)
     message = str(caught.value)
     assert "60 of 60,000 training and 20 of 10,000 test recordings" in message
-    assert message.endswith("lsmrun model=nalsm data=nmnist data.allow_partial=true")
-    with pytest.raises(PartialDataError, match=r"data=nmnist data\.path=\S+/n-mnist data\.allow_partial=true"):
+    assert message.endswith("; to use them: data.allow_partial=true")
+    with pytest.raises(PartialDataError, match=r"; to use them: data\.allow_partial=true"):
         NMnist(path=str(tmp_path / "n-mnist")).load(tmp_path, seed=0)
 
 

@@ -1,5 +1,7 @@
 """Simulated recordings as a data set: labelled as such, the same whoever asks, and readable as real ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -83,6 +85,17 @@ def test_complete_parts_are_kept_and_used_again_but_not_for_anything_else(tmp_pa
     assert len(list((tmp_path / "nmnist-sim").iterdir())) == 3
     NMnistSim(images="digits", n_train=20, n_valid=10, keep=False, n_steps=250).load(tmp_path, seed=0)
     assert len(list((tmp_path / "nmnist-sim").iterdir())) == 3
+
+
+def test_a_subset_is_taken_out_of_the_complete_part_where_that_is_kept(tmp_path, looked):
+    few, every = NMnistSim(images="digits", **FEW), NMnistSim(images="digits")
+    made = few.load(tmp_path, seed=0)
+    every.load(tmp_path, seed=0)
+    del looked[:]
+    taken = few.load(tmp_path, seed=0)
+    assert not looked and taken.checksums == made.checksums and taken.train.names == made.train.names
+    dataclasses.replace(few, n_steps=250).load(tmp_path, seed=0)
+    assert looked == [20, 10, 10], "other recordings"
 
 
 def test_a_damaged_copy_is_made_again(tmp_path, looked):

@@ -1,0 +1,115 @@
+"""Experiments of the random-RRAM liquid: each is what its name says, and tiny versions of each kind run to the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runners.check import build
+from runners.compose import Source, resolve
+from runners.context import NEEDS
+from runners.options import CONF, describe_file
+from runners.plan import Plan, make_plan
+from tests.command_line import refused, runs_in
+
+Run = Callable[..., tuple[int, str, str]]
+NAMES = sorted(p.stem for p in CONF.glob("experiment/rram/*.yaml") if not p.stem.startswith("robustness"))
+PAIRS = ("mnist_fsdd", "nmnist_ntidigits", "handwriting_emnist", "synthetic_pairs")
+SETS = (*PAIRS, "nmnist_sim", "nmnist", "ntidigits", "fsdd")
+NETWORKS = ("srnn_ann", "srnn_snn", "rnn")
+DATA = Path(os.environ.get("LSMRUN_DATA", Path(__file__).parents[3] / "shared" / "datasets"))
+
+
+def _plan(name: str) -> Plan:
+    cfg = Source().compose([f"experiment=rram/{name}"])
+    plan = make_plan(cfg, cfg.hydra)
+    for section in {*NEEDS, "runner"} - set(plan.runner.needs):
+        build(resolve(cfg)[section], section)
+    return plan
+
+
+def _data_of(name: str) -> str:
+    return next(s for s in SETS if s in name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_is_what_its_name_says(name: str) -> None:
+    plan, data = _plan(name), _data_of(name)
+    choices = plan.choices
+    network = next((kind for kind in NETWORKS if name.startswith(kind)), None)
+    trained = "srnn_ann" if name.startswith("srnn") and data in PAIRS else network
+    assert choices["data"] == data and choices["model"] == (trained or "rram_lsm")
+    wanted = "zero_shot" if data in PAIRS else "train_network" if trained else "classify"
+    assert choices["runner"] == ("cross_validate" if "folds" in name else wanted)
+    assert describe_file(CONF / "experiment" / "rram" / f"{name}.yaml").endswith(".")
+    if not trained:
+        assert plan.parts["model"].device.has_effects == (choices["device"] == "chip_like")
+        assert (choices["device"] == "chip_like") == ("rram_" in name)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if _data_of(name) in PAIRS])
+def test_a_search_says_its_protocol_and_method(name: str) -> None:
+    plan = _plan(name)
+    published = "published" in name
+    assert (plan.runner.protocol or "honest") == plan.config["data"].get("protocol", "honest")
+    assert (plan.config["data"].get("protocol", "honest") == "published") == published
+    assert plan.runner.method == ("prototypes" if "prototypes" in name else "contrastive")
+    assert plan.runner.learner.standardise != published, "the original does not scale its features"
+    assert plan.runner.learner.dim == (128 if "_128_" in name else 256 if "zero_shot" in name and "hand" in name else
+                                       plan.runner.learner.dim)  # fmt: skip
+
+
+def test_every_row_of_the_results_is_an_experiment_that_composes() -> None:
+    from runners import record
+
+    path = Path(__file__).resolve().parents[2] / "docs" / "results" / "rram_lsm.yaml"
+    tables = record.read_tables(path)
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(record.MARK.format(name=table.name) in text for table in tables)
+    rows = [row for table in tables for row in table.rows]
+    assert len(rows) > 50 and {row.overrides[0].removeprefix("experiment=rram/") for row in rows} <= set(NAMES)
+    assert all(row.needs for row in rows if row.published), "published beside official data alone"
+    altered = sorted({row.overrides for row in rows if len(row.overrides) > 1})[::4]
+    assert len({record.job_of(overrides) for overrides in altered}) == len(altered) > 5
+
+
+TINY = ("runner.pictures=false", "data.n_train=60", "data.n_valid=20", "data.n_test=20")
+FEW_PAIRS = (
+    "data=synthetic_pairs", "data.factors=[3,3]", "data.unseen=[0,4,8]", "data.n_train=6", "data.n_valid=2",
+    "data.n_test=4", "model.steps=15", "model.n_neurons=20", "runner.seeds=2", "runner.pictures=false",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "small"),
+    [
+        ("rram_nmnist", ("data.allow_partial=true", "model.n_neurons=30", "readout.epochs=3", "runner.raw_control=false")),
+        ("srnn_snn_nmnist", ("data.allow_partial=true", "model.n_neurons=10", "model.steps=10", "model.epochs=2")),
+        ("nmnist_folds", ("model.n_neurons=20", "readout.epochs=2", "runner.folds=3")),
+    ],
+)  # fmt: skip
+def test_tiny_experiments_on_recordings_run_to_the_end(
+    lsmrun: Run, home: Path, name: str, small: tuple[str, ...]
+) -> None:
+    if not (DATA / "n-mnist").is_dir():
+        pytest.skip("n-mnist/ is missing in the data folder: set LSMRUN_DATA")
+    tiny = TINY if "folds" not in name else TINY[1:]
+    status, _, err = lsmrun(f"experiment=rram/{name}", f"paths.data={DATA}", *tiny, *small)
+    assert status == 0, err
+    assert 0 <= runs_in(home)[0].data.metrics["test/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name", ["zero_shot_rram", "prototypes", "srnn_clip", "srnn_prototypes"])
+def test_tiny_searches_run_to_the_end_on_the_pair_without_files(lsmrun: Run, home: Path, name: str) -> None:
+    epochs = ("runner.contrastive.epochs=2", "runner.prototypes.epochs=2")
+    status, _, err = lsmrun(f"experiment=rram/{name}_mnist_fsdd", *FEW_PAIRS, *epochs)
+    assert status == 0, err
+    assert 0 <= runs_in(home)[0].data.metrics["test/audio_to_image/harmonic"] <= 1
+
+
+def test_the_published_parts_belong_to_pairs_that_have_files(lsmrun: Run) -> None:
+    command = ("experiment=rram/zero_shot_published_mnist_fsdd", *FEW_PAIRS)
+    assert "data.protocol=published: unknown key" in refused(lsmrun(*command))
