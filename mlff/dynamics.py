@@ -230,8 +230,10 @@ class _Watch:
 
     def look(self, step: int) -> Step:
         """Everything that is recorded of one step; raises `BlowUp`."""
-        atoms = self.atoms
-        potential, stress = atoms.get_potential_energy(), atoms.get_stress()
+        atoms, known = self.atoms, self.atoms.calc.results
+        if "energy" not in known or "stress" not in known:  # else they are those of the integrator's last forces
+            known = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
+        potential, stress = known["energy"], known["stress"]
         momenta = atoms.arrays["momenta"]
         volume = abs(float(np.linalg.det(atoms.cell.array)))
         flow = momenta.T @ (momenta / self.masses[:, None])
