@@ -59,6 +59,9 @@ class MolecularDynamics:
             f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} by {self.engine} at {target:g} K "
             f"for {context.md.length_ps:g} ps"
         )
+        if p.box.charges:
+            told = ", ".join(f"{name} {charge:+g}" for name, charge in p.box.charges.items())
+            context.progress.say(f"charges in e: {told}; all other species neutral")
         calculator = p.models.calculator(context.threads)
         sections = {name: context.config.get(name) for name in ("system", "md", "runner")}
         about = {**sections, "models": p.models.fingerprint, "seed": context.seed}
