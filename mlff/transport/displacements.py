@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import Floats, split_blocks
 
 LARGEST_SHARE = 0.25
 """Longest lag as a share of a block."""
-DIFFUSIVE = 0.9
-"""Least slope of the mean square displacement over time, both logarithmic, of what counts as diffusive."""
+TOLERANCE = 0.1
+"""How far the slope of log MSD over log time, averaged over an octave, may be from 1 where motion is called diffusive."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ def mean_square(positions: Floats, n_lags: int) -> Floats:
 def cross_mean_square(a: Floats, b: Floats, n_lags: int) -> Floats:
     """<(a(t) - a(0)) . (b(t) - b(0))> over all origins, by Fourier transforms; shapes as in `mean_square`."""
     n = a.shape[-2]
-    size = 1 << int(np.ceil(np.log2(n + n_lags)))
+    size = next_fast_len(n + n_lags, real=True)
     # near zero nothing cancels
     first, second = a - a.mean(axis=-2, keepdims=True), b - b.mean(axis=-2, keepdims=True)
-    transforms = np.fft.rfft(first, size, axis=-2), np.fft.rfft(second, size, axis=-2)
-    product = np.fft.irfft((transforms[0].conj() * transforms[1]).real.sum(axis=-1), size, axis=-1)[..., :n_lags]
+    transforms = rfft(first, size, axis=-2), rfft(second, size, axis=-2)
+    product = irfft((transforms[0].conj() * transforms[1]).real.sum(axis=-1), size, axis=-1)[..., :n_lags]
     total = np.concatenate([np.zeros((*a.shape[:-2], 1)), np.cumsum((first * second).sum(axis=-1), axis=-1)], axis=-1)
     k = np.arange(n_lags)
     ends = total[..., n - k] + total[..., -1:] - total[..., k]
@@ -173,15 +174,14 @@ def choose_window(time_ps: Floats, msd: Floats, start_ps: float | None = None, e
 
 
 def _onset(time_ps: Floats, msd: Floats) -> tuple[int, bool]:
-    """First lag from which on the slope of log over log, over a factor of two in time, is that of diffusion."""
-    lags = np.arange(1, len(time_ps) // 2 + 1)
-    lags = lags[2 * lags < len(time_ps)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.log2(msd[2 * lags] / msd[lags])
-    fine = np.flatnonzero(slope >= DIFFUSIVE)
-    if not len(fine):
-        return len(time_ps) // 2, False
-    return int(lags[fine[0]]), True
+    """First lag from which on the motion is diffusive over an octave; half of the longest lag, and False, if none is."""
+    lags = np.arange(1, (len(time_ps) - 1) // 2 + 1)
+    slope = np.log2(np.maximum(msd[2 * lags], 1e-300) / np.maximum(msd[lags], 1e-300))
+    for lag in lags:
+        octave = slope[lag - 1 : 2 * lag - 1]
+        if abs(octave.mean() - 1) < TOLERANCE and np.abs(octave - 1).max() < 3 * TOLERANCE:
+            return int(lag), True
+    return len(time_ps) // 2, False
 
 
 def slopes(time_ps: Floats, curves: Floats, window: Window) -> Floats:

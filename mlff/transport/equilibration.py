@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import Estimate, Floats, jackknife, split_blocks
 
 INDEPENDENT = 20.0
 """Length of a block in statistical inefficiencies: the correlation left between neighbours is then a few per cent."""
 MOST_BLOCKS = 20
-N_STARTS = 30
+N_STARTS = 20
 MARGIN = 0.25
 """What is left out beyond the best start, as a share of it: there the transient is only as small as the noise."""
 
@@ -27,8 +28,9 @@ def statistical_inefficiency(series: Floats) -> float:
     n = len(x)
     if n < 2 or not np.any(x):
         return 1.0
-    spectrum = np.fft.rfft(x, 2 * n)
-    raw = np.fft.irfft(spectrum * spectrum.conj())[:n]
+    size = next_fast_len(2 * n, real=True)
+    spectrum = rfft(x, size)
+    raw = irfft(spectrum.real**2 + spectrum.imag**2, size)[:n]
     correlation = raw / raw[0] * n / (n - np.arange(n))
     below = np.flatnonzero(correlation <= 0)
     end = int(below[0]) if len(below) else n

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import constants
+from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import Estimate, Floats, jackknife, split_blocks
 from mlff.transport.displacements import Window
@@ -20,6 +21,8 @@ from mlff.transport.relaxation import Relaxation, fit_relaxation
 SPREAD_AT_CUT = 0.4
 POINTS = 150
 """Points of the running integral that are fitted."""
+SLOWEST = 1 / 3
+"""Longest relaxation time of the fit as a share of the window: so that the plateau is seen, not extrapolated."""
 LARGEST_SHARE = 0.25
 """Longest lag as a share of a block."""
 
@@ -34,8 +37,8 @@ class Viscosity:
     """b of the spread's growth."""
     slowest_ps: float
     """The longer relaxation time of the fit."""
-    reached: float
-    """Share of the plateau that the fit has reached at the end of the window: below about 0.8 it extrapolates."""
+    too_short: bool
+    """The slowest part sits at the longest time that the window allows: the runs are too short for this liquid."""
     time_ps: Floats
     running: Floats
     spread: Floats
@@ -51,9 +54,9 @@ def shear_components(pressure: Floats) -> Floats:
 def autocorrelation(series: Floats, n_lags: int) -> Floats:
     """<x(0) x(t)> along the last axis for lags 0..n_lags-1; the mean is not taken off."""
     n = series.shape[-1]
-    size = 1 << int(np.ceil(np.log2(n + n_lags)))
-    spectrum = np.fft.rfft(series, size)
-    return np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[..., :n_lags] / (n - np.arange(n_lags))
+    size = next_fast_len(n + n_lags, real=True)
+    spectrum = rfft(series, size)
+    return irfft(spectrum.real**2 + spectrum.imag**2, size)[..., :n_lags] / (n - np.arange(n_lags))
 
 
 def running_integrals(pressures: Sequence[Floats], dt_ps: float, n_blocks: int) -> tuple[Floats, Floats]:
@@ -86,7 +89,7 @@ def viscosity(
     fits: list[Relaxation] = []
 
     def plateau(curves: Floats) -> Floats:
-        fits.append(fit_relaxation(t, curves, weights / weights.sum(), dt_ps, max(t[-1] / 2, 2 * dt_ps)))
+        fits.append(fit_relaxation(t, curves, weights / weights.sum(), dt_ps, max(SLOWEST * t[-1], 2 * dt_ps)))
         return fits[-1].plateau[:, None]
 
     eta = jackknife(plateau, integrals[:, chosen])[0]
@@ -97,12 +100,17 @@ def viscosity(
         window=Window(float(t[0]), float(t[-1])),
         exponent=exponent,
         slowest_ps=float(fits[0].times[0][used].max()) if used.any() else 0.0,
-        reached=float(fitted[cut] / eta.value) if eta.value > 0 else 0.0,
+        too_short=_is_too_short(fits[0], float(t[-1])),
         time_ps=lags,
         running=mean,
         spread=spread,
         fitted=fitted,
     )
+
+
+def _is_too_short(fit: Relaxation, window_ps: float) -> bool:
+    slow_share = fit.amplitudes[0, 1] / max(fit.plateau[0], 1e-300)
+    return bool(fit.plateau[0] <= 0 or (fit.times[0, 1] > 0.9 * SLOWEST * window_ps and slow_share > 0.3))
 
 
 def _cut(lags: Floats, mean: Floats, spread: Floats) -> tuple[int, float]:
