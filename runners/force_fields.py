@@ -74,18 +74,22 @@ def is_force_field(path: Path) -> bool:
 
 def open_force_field(context: Context) -> SavedForceField:
     """The force field that `checkpoint=` names, of any kind that `mlff.load` reads. Raises `UserError`."""
+    return read_force_field(locate_checkpoint(context), str(context.checkpoint))
+
+
+def read_force_field(path: Path, name: str) -> SavedForceField:
+    """The force field in a file or folder that `checkpoint=<name>` has led to. Raises `UserError`."""
     from omegaconf import OmegaConf
 
     import mlff
 
-    path = locate_checkpoint(context)
     path = path / ARRAYS if path.is_dir() else path
     try:
         model: ForceField = mlff.load(path)
         about = path.with_suffix(".yaml")
         content: Any = OmegaConf.to_container(OmegaConf.load(about)) if about.exists() else {}
     except (OSError, ValueError) as error:
-        raise UserError(f"checkpoint={context.checkpoint}: {error}") from error
+        raise UserError(f"checkpoint={name}: {error}") from error
     return SavedForceField(model, content.get("labels", {}), content.get("config", {}), path)
 
 
