@@ -59,6 +59,7 @@ class Context:
     training: Any
     system: Any
     md: Any
+    properties: Any
     seed: int
     threads: int
     data_root: Path
