@@ -56,7 +56,7 @@ def check_transport(dynamics: Dynamics) -> None:
         )
     if ensemble not in ("nve", "nvt", "csvr"):
         raise ValueError(f"transport.ensemble={ensemble}: a barostat moves the atoms; take nve, nvt or csvr")
-    if ensemble != "nve" and damping < WEAKEST_DAMPING_FS:
+    if ensemble != "nve" and damping is not None and damping < WEAKEST_DAMPING_FS:
         raise ValueError(
             f"transport.temperature_damping_fs={damping:g}: a thermostat that fast disturbs transport; at least "
             f"{WEAKEST_DAMPING_FS:g}"

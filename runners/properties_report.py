@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,14 @@ class Line:
         figure = f"{e.value:{self.digits}} ± {e.error:.2g} {self.unit}".rstrip()
         if self.unresolved:
             figure = f"not resolved ({figure}); {self.unresolved}"
+        if not self.key:
+            return f"{self.label}: {figure}"
         known = [
-            f"{kind} {_known(v, self.key)}"
+            f"{kind} {getattr(v, self.key):g}{f' at {v.temperature_K:g} K' if v.temperature_K else ''} ({v.source})"
             for kind, values in (("measured", system.measured), ("published", system.published))
-            for v in values
-            if self.key and getattr(v, self.key) is not None
+            for v in nearest(values, self.key, system.temperature_K)
         ]
-        return f"{self.label}: {figure}" + (f" [{'; '.join(known)}]" if known else "")
+        return f"{self.label}: {figure}" + "".join(f"\n    {k}" for k in known)
 
     def metrics(self) -> dict[str, float]:
         """The value and its 95 % error; under `unresolved/` where it is not resolved."""
@@ -56,16 +57,15 @@ class Line:
         return found
 
 
-def _known(values: Values, key: str) -> str:
-    highest = values.viscosity_highest_mPa_s if key == "viscosity_mPa_s" else None
-    until = f" to {highest:g}" if highest else ""
-    where = f" at {values.temperature_K:g} K" if values.temperature_K else ""
-    return f"{getattr(values, key):g}{until}{where} ({values.source})"
+def nearest(values: Sequence[Values], key: str, temperature_K: float) -> list[Values]:
+    """Those that know the quantity `key`: the two nearest in temperature; one without a temperature comes last."""
+    known = [v for v in values if getattr(v, key) is not None]
+    return sorted(known, key=lambda v: abs(v.temperature_K - temperature_K) if v.temperature_K else np.inf)[:2]
 
 
 def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float]:
     """Print, log and draw; returns the metrics of what is resolved."""
-    lines = list(_lines(found, _single_solvent(context)))
+    lines = list(_lines(found))
     text = [line.text(context.system) for line in lines]
     transport = found.transport
     if transport is not None:
@@ -74,7 +74,7 @@ def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float
         context.tracker.metrics({"md/temperature_K": transport.temperature_K, "md/volume_A3": transport.volume_A3})
         _check_temperature(context, transport)
     context.progress.say("properties; ± is half of the 95 % confidence interval")
-    for row in text:
+    for row in "\n".join(text).splitlines():
         context.progress.say(f"  {row}")
     context.tracker.text("\n".join(text) + "\n", "properties.txt")
     metrics = {k: v for line in lines for k, v in line.metrics().items()}
@@ -88,13 +88,7 @@ def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float
     return {k: v for k, v in metrics.items() if k.startswith("md/") and "/share_" not in k and "/shell_" not in k}
 
 
-def _single_solvent(context: Context) -> str | None:
-    """The name of a pure liquid: the only one whose self-diffusion has a key of its own in measured values."""
-    s = context.system
-    return s.solvents[0] if len(s.solvents) == 1 and not s.salts else None
-
-
-def _lines(found: Found, pure: str | None) -> Iterator[Line]:
+def _lines(found: Found) -> Iterator[Line]:
     from mlff.transport.resolved import what_it_takes
 
     n = found.n_replicas
@@ -116,8 +110,8 @@ def _lines(found: Found, pure: str | None) -> Iterator[Line]:
         )
         if d.corrected is not None:
             corrected = why or what_it_takes(d.corrected, n_replicas=n)
-            label, key = f"self-diffusion of {d.name}, Yeh-Hummer", "diffusion_m2_s" if d.name == pure else None
-            yield Line(label, f"diffusion_{name}:m2_s", unit, d.corrected, corrected, key, factor=1e10)
+            label = f"self-diffusion of {d.name}, Yeh-Hummer"
+            yield Line(label, f"diffusion_{name}:m2_s", unit, d.corrected, corrected, factor=1e10)
     yield from _ion_lines(t, n)
 
 
@@ -137,7 +131,7 @@ def _ion_lines(t: Transport, n: int) -> Iterator[Line]:
             return sigma or own(e)
 
         ne, all_ions = c.nernst_einstein.scaled(10), c.collective.scaled(10)  # S/m to mS/cm
-        known = ("conductivity_nernst_einstein_mS_cm", "conductivity_mS_cm")
+        known = ("nernst_einstein_mS_cm", "conductivity_mS_cm")
         yield Line("conductivity, Nernst-Einstein", "conductivity_ne:mS_cm", "mS/cm", ne, own(ne), known[0])
         label = "conductivity, all ion correlations"
         yield Line(label, "conductivity:mS_cm", "mS/cm", all_ions, collective(all_ions), known[1])
