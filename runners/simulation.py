@@ -95,7 +95,11 @@ def open_models(context: Context) -> Models:
 
 
 def _typed_settings(context: Context) -> dict[str, Any]:
-    typed = [o.lstrip("+").partition("=")[0].removeprefix("model.") for o in context.overrides if "model." in o]
+    typed = [
+        o.lstrip("+").partition("=")[0].removeprefix("model.")
+        for o in context.overrides
+        if o.lstrip("+").startswith("model.")
+    ]
     for key in typed:
         if key not in CHANGEABLE:
             raise UserError(
