@@ -81,3 +81,20 @@ def assemble(molecules: Sequence[Molecule], positions: NDArray[np.float64], cell
     atoms.info["fragment_charges"] = np.array([float(m.charge) for m in molecules])
     atoms.info["charge"] = float(sum(m.charge for m in molecules))
     return Box(atoms, tuple(m.name for m in molecules))
+
+
+def at_density(atoms: Atoms, density: float) -> Atoms:
+    """A copy with this density in g/cm3: the cell scaled, molecules moved as they are by their centres of mass."""
+    moved, fragments = atoms.copy(), atoms.arrays["fragments"]
+    cell, masses = atoms.cell.array, atoms.get_masses()
+    _, first, of = np.unique(fragments, return_index=True, return_inverse=True)
+    parts = (atoms.positions - atoms.positions[first][of]) @ np.linalg.inv(cell)
+    whole = atoms.positions - np.round(parts) @ cell
+    weight = np.zeros(len(first))
+    np.add.at(weight, of, masses)
+    centres = np.zeros((len(first), 3))
+    np.add.at(centres, of, masses[:, None] * whole / weight[of][:, None])
+    factor = (density_g_cm3(atoms) / density) ** (1 / 3)
+    moved.set_cell(factor * cell, scale_atoms=False)
+    moved.set_positions(whole + (factor - 1) * centres[of])
+    return moved
