@@ -53,6 +53,9 @@ class LammpsIntegrator:
     there is the unbroken run. Raises `ValueError` on cells and ensembles that LAMMPS does not take.
     """
 
+    # lists of pairs are the model's own; LAMMPS needs some cutoff to move atoms between cells
+    styles: tuple[str, ...] = ("pair_style zero 2.0",)
+
     def __init__(self, atoms: Atoms, c: Conditions, rng: np.random.Generator) -> None:
         if not atoms.pbc.all():
             raise ValueError("engine=lammps: the box must repeat along all three axes")
@@ -145,8 +148,7 @@ class LammpsIntegrator:
         """Forces and integrators as the ensemble asks, and the forces of the first step."""
         lmp, c = self.lammps, self.c
         lmp.commands_list([
-            # lists of pairs are the model's own; LAMMPS needs some cutoff to move atoms between cells
-            "pair_style zero 2.0", "pair_coeff * *", "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes",
+            *self.styles, "pair_coeff * *", "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes",
             "fix model all external pf/callback 1 1", "fix_modify model energy yes virial yes",
             *integration(c, seed), f"timestep {c.time_step_fs:.17g}", "thermo_modify lost error norm no",
         ])  # fmt: skip

@@ -31,7 +31,8 @@ class MolecularDynamics:
     """Settings of the runner; the liquid stands in `system`, the ensemble in `md`, the model in `checkpoint`."""
 
     engine: Annotated[
-        Literal["ase", "lammps", "openmm"], Field(description="program that integrates; forces are the model's in all")
+        Literal["ase", "lammps", "lammps_pppm", "openmm"],
+        Field(description="program that integrates; lammps_pppm leaves the reciprocal sum to LAMMPS"),
     ] = "ase"
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
     relaxation: Relaxation = field(default_factory=Relaxation)
@@ -43,8 +44,8 @@ class MolecularDynamics:
         """Open the models and pack the box before a run exists."""
         from mlff.engines import integrator_of
 
-        integrator_of(self.engine, context.md.ensemble)
         models = open_models(context)
+        integrator_of(self.engine, context.md.ensemble, [s.model for s in models.saved])
         return _Prepared(models, start_box(context, models, context.seed))
 
     def run(self, context: Context) -> dict[str, float]:
