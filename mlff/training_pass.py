@@ -55,7 +55,7 @@ class TrainingPass:
         model = self.model
         fixed = model.parameters_of.forces == "fixed_charges"
         with torch.set_grad_enabled(forces or graph):
-            inner = _PairFeatures(model.network, batch, self.fused)
+            inner = PairFeatures(model.network, batch, self.fused)
             x = model.network.layers(batch.numbers, inner.edges)
             nn = self.scale * model.energy(x)
             energy = batch.r.new_zeros(batch.n_systems).index_add(0, batch.system, nn)
@@ -119,7 +119,7 @@ class TrainingPass:
         return -0.5 * both.view(-1, 3, 3)
 
 
-class _PairFeatures:
+class PairFeatures:
     """e(r), e'(r) and the envelope of all pairs, and derivatives of energies by them as forces."""
 
     def __init__(self, network: GraphTransformer, batch: TrainingBatch, fused: bool) -> None:
