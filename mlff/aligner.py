@@ -41,9 +41,8 @@ class Aligner:
             if len(liquid.frames) < 3:
                 raise ValueError(f"{liquid.name}: {len(liquid.frames)} frames, at least 3 are needed")
             if abs(liquid.change_atm) > options.most_atm:
-                raise ValueError(
-                    f"{liquid.name}: a change of {liquid.change_atm:+.0f} atm, at most {options.most_atm:.0f} atm in one round"
-                )
+                most = f"at most {options.most_atm:.0f} atm in one round"
+                raise ValueError(f"{liquid.name}: a change of {liquid.change_atm:+.0f} atm, {most}")
         self.model, self.options, self.seed = model, options, seed
         self.bare = network_alone(model)
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -131,7 +130,7 @@ class Aligner:
     def _near(self) -> bool:
         if not self.done:
             return not any(a.change_atm for a in self.frames)
-        return self.missed_atm <= o if (o := self.options.near_atm) else False
+        return self.missed_atm <= self.options.near_atm
 
     def _search(self) -> float:
         return self.descent.step()
@@ -156,7 +155,7 @@ class Aligner:
     def _move(self, gradient: Tensor, rate: float) -> None:
         start = 0
         for p in self.parameters:
-            p -= rate * gradient[start : start + p.numel()].view_as(p)
+            p.sub_(rate * gradient[start : start + p.numel()].view_as(p))
             start += p.numel()
 
     def effects(self) -> list[Effect]:

@@ -39,7 +39,7 @@ class Descent:
 
     def step(self) -> float:
         """One step; returns the value where it began."""
-        return float(self.optimiser.step(self._closure))  # type: ignore[arg-type]
+        return float(self.optimiser.step(self._closure))
 
     def now(self) -> float:
         """Value at the present weights."""

@@ -47,7 +47,8 @@ def _images(
     order = np.lexsort((distance, j, i))
     first = np.ones(len(order), bool)
     first[1:] = (np.diff(i[order]) != 0) | (np.diff(j[order]) != 0)
-    i, j, shift, distance = (a[order][first] for a in (i, j, shift, distance))
+    kept = order[first]
+    i, j, shift, distance = i[kept], j[kept], shift[kept], distance[kept]
     tree = minimum_spanning_tree(coo_matrix((distance, (i, j)), shape=(n, n)))
     nearest = {(int(a), int(b)): s for a, b, s in zip(i, j, shift, strict=True)}
     images = np.zeros((n, 3))
