@@ -79,7 +79,9 @@ class Descent:
         arrays |= {name: inner[name].numpy().copy() for name in _TENSORS}
         arrays["H_diag"] = np.asarray(float(inner["H_diag"]))
         for name in _LISTS:
-            arrays[name] = np.array([np.asarray(v) for v in inner[name]], np.float32).reshape(len(inner[name]), -1)
+            arrays[name] = np.array([v.numpy() for v in inner[name]]).reshape(
+                len(inner[name]), -1 if inner[name] else 0
+            )
         return arrays
 
     def restore(self, arrays: Arrays) -> None:
@@ -93,7 +95,7 @@ class Descent:
         inner.update({name: float(arrays[name]) for name in _NUMBERS})
         inner.update({name: int(arrays[name]) for name in ("func_evals", "n_iter")})
         inner.update({name: torch.tensor(arrays[name]) for name in _TENSORS})
-        inner["H_diag"] = torch.tensor(float(arrays["H_diag"]))
+        inner["H_diag"] = torch.tensor(float(arrays["H_diag"]), dtype=inner["d"].dtype)
         for name in _LISTS:
             rows = torch.tensor(arrays[name])
             # clones: where a vector begins in memory decides the order in which its products are summed
