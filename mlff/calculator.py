@@ -60,6 +60,12 @@ class MLFFCalculator(Calculator):
         self.engines = [Engine(member, threads=threads) for member in self.models] if fast else []
         self.total_charge = total_charge
 
+    def forget(self) -> None:
+        """Drop results and neighbour lists: what comes next depends on nothing that came before, bit for bit."""
+        self.reset()
+        for engine in self.engines:
+            engine.lists.forget()
+
     def calculate(
         self,
         atoms: Atoms | None = None,
