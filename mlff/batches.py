@@ -52,7 +52,7 @@ class TrainingBatch:
     """Frames side by side; Coulomb matrices are padded to the largest frame, `slot` is an atom's place in the padding.
 
     `targets`: `energy` `(n_systems,)`, `forces` `(n_atoms, 3)`, `virial` `(n_systems, 3, 3)`, `charges` `(n_atoms,)`,
-    `dipole` `(n_systems, 3)`; `kind` indexes `elements`, the atomic numbers that occur.
+    `dipole` `(n_systems, 3)`; `kind` indexes `elements`, the atomic numbers that occur; `group_size` counts atoms.
     """
 
     numbers: Tensor
@@ -67,6 +67,7 @@ class TrainingBatch:
     u: Tensor
     group: Tensor
     group_charge: Tensor
+    group_size: Tensor
     slot: Tensor
     potential: Tensor | None
     slope: Tensor | None
@@ -210,6 +211,7 @@ def join(frames: Sequence[ReadyFrame]) -> TrainingBatch:
         parts = [getattr(f, name) for f in frames]
         return torch.cat(parts if offsets is None else [p + o for p, o in zip(parts, offsets, strict=True)])
 
+    group, group_charge = joined("group", first_group), joined("group_charge")
     targets = {}
     for name in frames[0].targets:
         parts = [f.targets[name] for f in frames]
@@ -225,17 +227,18 @@ def join(frames: Sequence[ReadyFrame]) -> TrainingBatch:
         j=joined("j", first),
         r=joined("r"),
         u=joined("u"),
-        group=joined("group", first_group),
-        group_charge=joined("group_charge"),
+        group=group,
+        group_charge=group_charge,
+        group_size=torch.bincount(group, minlength=len(group_charge)),
         slot=torch.arange(len(numbers)) + (torch.arange(len(frames)) * size - start)[system],
-        potential=_padded([f.potential for f in frames], (size, size)),
-        slope=_padded([f.slope for f in frames], (size, 3, size)),
-        strain=_padded([f.strain for f in frames], (9, size, size)),
+        potential=padded([f.potential for f in frames], (size, size)),
+        slope=padded([f.slope for f in frames], (size, 3, size)),
+        strain=padded([f.strain for f in frames], (9, size, size)),
         targets=targets,
     )
 
 
-def _padded(parts: Sequence[Any], shape: tuple[int, ...]) -> Tensor | None:
+def padded(parts: Sequence[Any], shape: tuple[int, ...]) -> Tensor | None:
     """Blocks in the corners of zeros of one shape; frames without one have zeros."""
     given = [p for p in parts if p is not None]
     if not given:

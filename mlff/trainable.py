@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from mlff.batches import ReadyFrame, labels_in_use, ready_frames, virial_of_forces
 from mlff.datasets import LabelSet
+from mlff.devices import find_device
 from mlff.labelled import LabelledFrame
 from mlff.losses import TERMS
 from mlff.model import ForceField, ForceFieldParameters
@@ -57,8 +58,10 @@ def start(
 ) -> Start:
     """Decide, initialise by `seed` (or go on from `model`) and prepare the frames.
 
-    Raises `ValueError` for weights without labels, isolated atoms that are missing and frames that cannot be used.
+    Raises `ValueError` for weights without labels, isolated atoms that are missing, frames that cannot be used and a
+    device that is not there.
     """
+    find_device(training.device)
     parameters = model.parameters_of if model else options.parameters(bool({"charges", "dipole"} & set(labels.labels)))
     labels = with_virials(labels, training)
     weights = resolved_weights(training, labels, parameters)
@@ -98,7 +101,7 @@ def start(
 def finished(start: Start, training: Training, labels: LabelSet) -> ForceField:
     """The trained model by itself: energies in kcal/mol, and with `refit` energies of elements that fit what is left."""
     # a copy whose tensors are their own: those of a model in training are parts of one vector
-    model = start.model.changed().eval()
+    model = start.model.changed().eval().cpu()
     fold(model, start.scale)
     if training.refit and start.weights["energy"]:
         _refit(model, labels)

@@ -87,8 +87,7 @@ class TrainingPass:
         raw = head.charge_offset[batch.numbers] + head.charge(x)
         q = head.bound * torch.tanh(raw / head.bound)
         left = batch.group_charge.index_add(0, batch.group, q, alpha=-1)
-        size = torch.bincount(batch.group, minlength=len(batch.group_charge))
-        return q + (left / size)[batch.group]
+        return q + (left / batch.group_size)[batch.group]
 
     def _equilibration(self, q: Tensor, batch: TrainingBatch) -> Tensor:
         head = self.model.charge
