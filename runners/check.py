@@ -51,7 +51,7 @@ class Options:
     threads: Annotated[int, Field(ge=1, description="CPU threads")] | None = None
     debug: bool = False
     resume: bool = True
-    checkpoint: str | None = None
+    checkpoint: str | list[str] | None = None
 
 
 def read_options(config: Mapping[str, Any], sections: Iterable[str]) -> Options:

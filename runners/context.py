@@ -63,7 +63,8 @@ class Context:
     output_dir: Path
     """The job's own folder: log and scratch files."""
     resume: bool
-    checkpoint: str | None
+    checkpoints: tuple[str, ...]
+    """Saved models that were named; most runners take one."""
     debug: bool
     job: str
     """Name of the job: equal for equal work, whatever the paths, the threads or the tracking."""
@@ -71,6 +72,11 @@ class Context:
     progress: Progress
     prepared: Any = None
     """What the runner's `prepare` returned."""
+
+    @property
+    def checkpoint(self) -> str | None:
+        """`checkpoint=` as it was typed; None where there is none."""
+        return ",".join(self.checkpoints) or None
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:

@@ -74,12 +74,16 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         home=home,
         output_dir=output_dir,
         resume=options.resume,
-        checkpoint=options.checkpoint,
+        checkpoints=_listed(options.checkpoint),
         debug=options.debug,
         job=job_hash(plan.config),
         tracker=(Tracker if alone else SilentTracker)(open_store(home, options.tracking.uri)),
         progress=Progress() if alone else silent_progress(),
     )
+
+
+def _listed(checkpoint: str | list[str] | None) -> tuple[str, ...]:
+    return tuple(checkpoint) if isinstance(checkpoint, list) else (checkpoint,) if checkpoint else ()
 
 
 @contextlib.contextmanager

@@ -76,15 +76,23 @@ def open_model(context: Context) -> SavedModel:
 
 def locate_checkpoint(context: Context) -> Path:
     """File or folder that `checkpoint=` names, fetched from the store if it is a run id. Raises `UserError`."""
-    if not context.checkpoint:
-        raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run id")
-    path = Path(context.checkpoint).expanduser()
+    runner = context.choices.get("runner")
+    if not context.checkpoints:
+        raise UserError(f"checkpoint=null: runner={runner} needs a file or an MLflow run id")
+    if len(context.checkpoints) > 1:
+        raise UserError(f"checkpoint=[{context.checkpoint}]: runner={runner} takes one model")
+    return locate(context, context.checkpoints[0])
+
+
+def locate(context: Context, name: str) -> Path:
+    """File or folder of one saved model, fetched from the store if it is a run id. Raises `UserError`."""
+    path = Path(name).expanduser()
     if path.exists():
         return path
-    if "/" in context.checkpoint or path.suffix:
-        raise UserError(f"checkpoint={context.checkpoint}: no such file or folder")
+    if "/" in name or path.suffix:
+        raise UserError(f"checkpoint={name}: no such file or folder")
     try:
-        return context.tracker.download(context.checkpoint, "model")
+        return context.tracker.download(name, "model")
     except UserError as error:
         raise UserError(f"checkpoint={error}") from error
 
