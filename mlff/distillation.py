@@ -12,6 +12,7 @@ them. In both, energies of elements by which members differ are taken off first 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -84,11 +85,12 @@ class Taught:
 
 @plain_dataclass(frozen=True, eq=False)
 class Sorted:
-    """Frames that are kept, the weight of their atoms, and how many were rejected."""
+    """Frames that are kept, the weight of their atoms, whether they are for validation, and how many were rejected."""
 
     opinions: list[Opinions]
     atoms: list[np.ndarray]
     names: list[str]
+    held: list[bool]
     rejected: int
     limit_kcal_mol_A: float
 
@@ -109,4 +111,16 @@ def sort_by_spread(opinions: Sequence[Opinions], names: Sequence[str], d: Distil
         raise ValueError(f"all {len(opinions)} frames have an atom with a spread above {limit:g} kcal/mol/Å")
     weigh = d.spread == "weight" and limit > 0.0
     atoms = [1.0 / (1.0 + np.square(spreads[k] / limit)) if weigh else np.ones(len(spreads[k])) for k in kept]
-    return Sorted([opinions[k] for k in kept], atoms, [names[k] for k in kept], len(opinions) - len(kept), limit)
+    held = held_out(names)
+    parts = ([opinions[k] for k in kept], atoms, [names[k] for k in kept], [held[k] for k in kept])
+    return Sorted(*parts, len(opinions) - len(kept), limit)
+
+
+def held_out(names: Sequence[str]) -> list[bool]:
+    """Of the frames of each liquid every third one is for validation, the first included."""
+    seen: Counter[str] = Counter()
+    held = []
+    for name in names:
+        held.append(seen[name] % 3 == 0)
+        seen[name] += 1
+    return held

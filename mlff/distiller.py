@@ -62,11 +62,11 @@ def lessons(
         ready = _whole(means, model, labels, included=True)
         labels = [name for name, w in d.clusters.given().items() if w > 0]
         labelled = _whole([*clusters, *clusters_valid], model, labels, included=dispersion == "included")
-    order: dict[str, int] = {}
     parts: tuple[list[Taught], list[Taught]] = ([], [])
-    for frame, atoms, name in zip(ready, liquids.atoms, liquids.names, strict=True):
-        order[name] = order.get(name, -1) + 1
-        parts[order[name] % 3 == 0].append(Taught.of(frame, atoms))
+    for frame, atoms, held in zip(ready, liquids.atoms, liquids.held, strict=True):
+        parts[held].append(Taught.of(frame, atoms))
+    if not parts[0]:
+        raise ValueError("no frame of a liquid is left for training: too few, or too many rejected")
     return Lessons(model, student, *parts, labelled[: len(clusters)], labelled[len(clusters) :])
 
 
