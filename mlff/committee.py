@@ -1,114 +1,94 @@
-"""What several models say of the same frames: mean, spread, and the energies of elements by which they differ.
+"""A committee chooses what to label next: where its members disagree, but not where all of them have lost their way.
 
-Training leaves the energy of each element open (`references.py`, `losses.py`), so that two equally good models may differ
-by any sum of energies of elements. These offsets are taken off before energies are compared or averaged.
+The disagreement about a frame is the largest, over its atoms, root mean square deviation of the members' forces from
+their mean (Zhang et al., Comput. Phys. Commun. 253, 107206 (2020)). Frames below `certain` are known, frames between it
+and `absurd` teach something, frames beyond are nothing that a stable simulation meets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass as plain_dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
-from mlff.engine import Engine
-from mlff.frames import Configuration
-from mlff.labelled import LabelledFrame
-from mlff.model import ForceField
-from mlff.references import N_ROWS
+from mlff.units import KCAL_PER_EV
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from mlff.clusters import Cluster
+    from mlff.frames import Configuration
+    from mlff.model import ForceField
 
-
-@dataclass(frozen=True, eq=False)
-class Opinions:
-    """One frame by m models: `energies` `(m,)` kcal/mol, `forces` `(m, n, 3)` kcal/mol/Å, `virials` `(m, 3, 3)` kcal/mol."""
-
-    configuration: Configuration
-    energies: Floats
-    forces: Floats
-    virials: Floats
-
-    @property
-    def spread(self) -> Floats:
-        """Deviation of each atom's force from the mean, root mean square over models, `(n,)` kcal/mol/Å."""
-        away = self.forces - self.forces.mean(axis=0)
-        return np.asarray(np.sqrt(np.square(away).sum(axis=2).mean(axis=0)))
-
-    @property
-    def counts(self) -> Floats:
-        """`(87,)` atoms of each element."""
-        return np.bincount(self.configuration.numbers, minlength=N_ROWS).astype(np.float64)
+BLOCK_FRAMES = 32
 
 
-def ask(
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Choice:
+    """Which frames a committee asks for, and when it has enough. Raises pydantic's `ValidationError`."""
+
+    certain_eV_A: Annotated[float, Field(gt=0, description="members agree below: nothing to learn")] = 0.15
+    absurd_eV_A: Annotated[float | None, Field(gt=0, description="beyond: no frame worth a label; null = none is")] = (
+        3.0
+    )
+    most: Annotated[int, Field(ge=1, description="frames of a round, drawn among those that teach something")] = 300
+    enough: Annotated[float, Field(gt=0, le=1, description="share of certain frames at which rounds stop")] = 0.95
+
+    def __post_init__(self) -> None:
+        if self.absurd_eV_A is not None and self.absurd_eV_A <= self.certain_eV_A:
+            raise ValueError(f"absurd_eV_A={self.absurd_eV_A:g}: must be more than certain_eV_A={self.certain_eV_A:g}")
+
+
+@plain_dataclass(frozen=True, eq=False)
+class Chosen:
+    """`indices` of the frames to label, in order; shares of all frames that are `certain` and `absurd`; `stop` where
+    the committee is certain of enough of them."""
+
+    indices: NDArray[np.int64]
+    certain: float
+    absurd: float
+    stop: bool
+
+
+def disagreement(
     models: Sequence[ForceField],
     configurations: Sequence[Configuration],
-    *,
-    threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Opinions]:
-    """Predict every frame with every model; raises `ValueError` for elements that one does not know."""
-    engines = [_by_engine(model, threads) or _by_torch(model) for model in models]
-    found = []
-    for c in configurations:
-        said = [engine(c) for engine in engines]
-        found.append(Opinions(c, *(np.stack([s[k] for s in said]) for k in range(3))))
-        progress(len(found), len(configurations))
-    return found
+) -> NDArray[np.float64]:
+    """Of each configuration, `(n,)` eV/Å. Raises `ValueError` for fewer than two models, or elements one has not seen."""
+    if len(models) < 2:
+        raise ValueError(f"a committee of {len(models)}: at least two models can disagree")
+    spreads: list[float] = []
+    for first in range(0, len(configurations), BLOCK_FRAMES):
+        block = configurations[first : first + BLOCK_FRAMES]
+        forces = np.stack([m.predict(m.batch(*block)).forces.numpy() for m in models]) / KCAL_PER_EV
+        spread = np.sqrt(np.square(forces - forces.mean(axis=0)).sum(axis=2).mean(axis=0))
+        ends = np.cumsum([len(c.numbers) for c in block])[:-1]
+        spreads += [float(part.max()) for part in np.split(spread, ends)]
+        progress(len(spreads), len(configurations))
+    return np.array(spreads)
 
 
-def offsets(opinions: Sequence[Opinions], base: int) -> Floats:
-    """Energies of elements `(m, 87)` by which each model lies above model `base`: least squares over frames, by atom."""
-    energies = np.array([o.energies for o in opinions])
-    counts = np.array([o.counts for o in opinions])
-    size = counts.sum(axis=1, keepdims=True)
-    above = (energies - energies[:, base, None]) / size
-    return np.asarray(np.linalg.lstsq(counts / size, above, rcond=1e-9)[0].T)
+def choose(spread: NDArray[np.float64], choice: Choice, rng: np.random.Generator) -> Chosen:
+    """Frames for the next round by their disagreement `(n,)` eV/Å."""
+    absurd = np.zeros(len(spread), bool) if choice.absurd_eV_A is None else ~(spread <= choice.absurd_eV_A)
+    certain = spread < choice.certain_eV_A
+    open_ = np.flatnonzero(~certain & ~absurd)
+    drawn = rng.permutation(open_)[: choice.most]
+    share = float(certain.mean()) if len(spread) else 1.0
+    return Chosen(np.sort(drawn), share, float(absurd.mean()) if len(spread) else 0.0, share >= choice.enough)
 
 
-def without_offsets(opinions: Sequence[Opinions], base: int) -> list[Opinions]:
-    """The same opinions with all energies counted as model `base` counts them."""
-    above = offsets(opinions, base)
-    return [Opinions(o.configuration, o.energies - above @ o.counts, o.forces, o.virials) for o in opinions]
-
-
-def mean_frames(opinions: Sequence[Opinions], names: Sequence[str]) -> list[LabelledFrame]:
-    """Frames labelled with the means over models; `names` of liquids become compositions."""
-    return [
-        LabelledFrame(
-            o.configuration,
-            energy=float(o.energies.mean()),
-            forces=o.forces.mean(axis=0),
-            virial=o.virials.mean(axis=0),
-            composition=name,
-            name=f"{name}[{k}]",
-        )
-        for k, (o, name) in enumerate(zip(opinions, names, strict=True))
-    ]
-
-
-Said = tuple[float, Floats, Floats]
-
-
-def _by_engine(model: ForceField, threads: int) -> Callable[[Configuration], Said] | None:
-    """Prediction on the fast path where it is made for the model."""
-    try:
-        engine = Engine(model, threads=threads, skin_A=0.0)
-    except ValueError:
-        return None
-
-    def predict(c: Configuration) -> Said:
-        found = engine.evaluate(c)
-        return found.energy, found.forces, found.virial
-
-    return predict
-
-
-def _by_torch(model: ForceField) -> Callable[[Configuration], Said]:
-    def predict(c: Configuration) -> Said:
-        p = model.predict(model.batch(c))
-        return p.energy.item(), p.forces.numpy(), p.virial[0].numpy()
-
-    return predict
+def next_clusters(
+    models: Sequence[ForceField],
+    candidates: Sequence[Cluster],
+    choice: Choice,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Cluster], Chosen]:
+    """The candidates of an active-learning round that are worth a label; none where the rounds should stop."""
+    chosen = choose(disagreement(models, [c.configuration() for c in candidates], progress), choice, rng)
+    return [] if chosen.stop else [candidates[k] for k in chosen.indices], chosen

@@ -7,7 +7,7 @@ of liquids, in turn with batches of labelled clusters,
     clusters  0.3 MSE(E) + 1.0 MSE(F) + 0.1 MSE(W)
 
 `modern`: all weights learn, from both at every step, and a frame's atoms count the less, the more the members disagree on
-them. In both, energies of elements by which members differ are taken off first (`committee.py`).
+them. In both, energies of elements by which members differ are taken off first (`opinions.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from mlff.batches import ReadyFrame, TrainingBatch, join
-from mlff.committee import Opinions
+from mlff.opinions import Opinions
 from mlff.losses import Weights
 from mlff.training_pass import Predicted
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlff.batches import ReadyFrame, join, ready_frames
-from mlff.committee import mean_frames
+from mlff.opinions import mean_frames
 from mlff.datasets import Dispersion
 from mlff.distillation import Distillation, Sorted, Taught
 from mlff.flat import FlatWeights

@@ -62,7 +62,7 @@ def _relaxed(molecule: Any, name: str) -> NDArray[np.float64]:
     """The conformer lowest in energy, by MMFF94 where it knows all atoms and by UFF elsewhere."""
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-    options = rdDistGeom.ETKDGv3()
+    options: Any = rdDistGeom.ETKDGv3()
     options.randomSeed = 1
     found = list(rdDistGeom.EmbedMultipleConfs(molecule, CONFORMERS, options))
     if not found:

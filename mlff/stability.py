@@ -7,7 +7,6 @@ from ase import Atoms
 
 from mlff.calculator import MLFFCalculator
 from mlff.dynamics import BlowUp, Dynamics, Step, simulate
-from mlff.engine import Engine
 from mlff.frames import Configuration
 from mlff.model import ForceField
 
@@ -15,10 +14,9 @@ from mlff.model import ForceField
 def calculator(model: ForceField, threads: int = 1) -> MLFFCalculator:
     """The model for dynamics, on the fast path where it is made for it."""
     try:
-        Engine(model, threads=threads)
+        return MLFFCalculator(model, fast=True, threads=threads)
     except ValueError:
         return MLFFCalculator(model)
-    return MLFFCalculator(model, fast=True, threads=threads)
 
 
 def atoms_of(c: Configuration) -> Atoms:

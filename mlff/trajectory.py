@@ -263,3 +263,34 @@ def _read_varying(file: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     columns |= {"edges": group["box/edges/value"][()]}
     columns |= {k: group[f"position/{k}"][()] for k in ("step", "time")}
     return columns, {k: file["thermo"][k][()] for k in THERMO_UNITS}
+
+
+def topology(atoms: Atoms, names: Sequence[str]) -> str:
+    """A PDB of one frame that tells programs the elements and molecules of a trajectory, which H5MD does not."""
+    lengths, angles = atoms.cell.lengths(), atoms.cell.angles()
+    lines = ["CRYST1" + "".join(f"{v:9.3f}" for v in lengths) + "".join(f"{v:7.2f}" for v in angles) + " P 1"]
+    fragments = atoms.arrays.get("fragments", np.zeros(len(atoms), np.int64))
+    for i, (symbol, position, fragment) in enumerate(zip(atoms.symbols, atoms.positions, fragments, strict=True)):
+        name = (names[fragment] if names else "MOL")[:4]
+        place = "".join(f"{x % 10000:8.3f}" for x in position)
+        lines.append(
+            f"HETATM{(i + 1) % 100000:5d} {symbol:<4s} {name:<4s}A{(fragment + 1) % 10000:4d}    "
+            f"{place}  1.00  0.00          {symbol.upper():>2s}"
+        )
+    return "\n".join([*lines, "END", ""])
+
+
+def thermo_table(thermo: Thermo, rows: int = 1000) -> str:
+    """CSV of means over equal stretches of a run, at most `rows` of them; the time is that of their ends."""
+    group = -(-len(thermo.step) // rows)
+    names = [n for n in THERMO_UNITS if n not in ("step", "pressure_atm")]
+    columns = [getattr(thermo, n) for n in names] + [thermo.pressure_atm[:, k] for k in range(6)]
+    names += [f"pressure_{k}_atm" for k in ("xx", "yy", "zz", "yz", "xz", "xy")]
+    lines = [",".join(names)]
+    for start in range(0, len(thermo.step), group):
+        part = slice(start, start + group)
+        values = [
+            c[part][-1] if n == "time_ps" else c[part].mean(dtype=float) for n, c in zip(names, columns, strict=True)
+        ]
+        lines.append(",".join(f"{v:.8g}" for v in values))
+    return "\n".join(lines) + "\n"

@@ -51,7 +51,13 @@ class Options:
     threads: Annotated[int, Field(ge=1, description="CPU threads")] | None = None
     debug: bool = False
     resume: bool = True
-    checkpoint: str | list[str] | None = None
+    checkpoint: Annotated[str | list[str] | None, Field(description="file, MLflow run id or name; or a list")] = None
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """What `checkpoint=` names, one or several."""
+        named = self.checkpoint or []
+        return (named,) if isinstance(named, str) else tuple(named)
 
 
 def read_options(config: Mapping[str, Any], sections: Iterable[str]) -> Options:

@@ -7,6 +7,7 @@ class may stand there as well.
 
 - `needs`: class attribute, the sections that are built for it; default ("model", "data", "readout").
 - `parallel`: class attribute, True if several processes of torchrun may share the work; default False.
+- `committee`: class attribute, True if `checkpoint=` may be a list of models; default False.
 - `tracked`: class attribute, False if there is nothing to record in MLflow; default True.
 - `prepare(context) -> Any`: optional; everything that can fail because of the user's input (find and load data, open a
   checkpoint). No MLflow run exists yet: a ValueError or OSError raised here is reported in one line with exit status 2
@@ -56,6 +57,9 @@ class Context:
     data: Any
     readout: Any
     training: Any
+    system: Any
+    md: Any
+    labels: Any
     seed: int
     threads: int
     data_root: Path
@@ -63,8 +67,10 @@ class Context:
     output_dir: Path
     """The job's own folder: log and scratch files."""
     resume: bool
+    checkpoint: str | None
+    """The first of `checkpoints`."""
     checkpoints: tuple[str, ...]
-    """Saved models that were named; most runners take one."""
+    """All that `checkpoint=` names; more than one only for runners that take a committee."""
     debug: bool
     job: str
     """Name of the job: equal for equal work, whatever the paths, the threads or the tracking."""
@@ -72,11 +78,6 @@ class Context:
     progress: Progress
     prepared: Any = None
     """What the runner's `prepare` returned."""
-
-    @property
-    def checkpoint(self) -> str | None:
-        """`checkpoint=` as it was typed; None where there is none."""
-        return ",".join(self.checkpoints) or None
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:

@@ -17,14 +17,15 @@ from runners.force_fields import (
     frames_only,
     load_labels,
     log_labels,
-    open_committee,
+    read_force_field,
     record_errors,
     saved_data,
     write_force_field,
 )
+from runners.models import locate
 
 if TYPE_CHECKING:
-    from mlff.committee import Opinions
+    from mlff.opinions import Opinions
     from mlff.datasets import LabelSet
     from mlff.distillation import Distillation, Sorted
     from mlff.distiller import Distiller
@@ -59,6 +60,7 @@ class Distill:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("data",)
+    committee: ClassVar[bool] = True
 
     def prepare(self, context: Context) -> Prepared:
         """Open models, labels and trajectories before a run exists."""
@@ -66,7 +68,7 @@ class Distill:
         from mlff.trainable import check_dispersion
         from mlff.trajectory import read_trajectory
 
-        members = open_committee(context, LEAST)
+        members = open_members(context)
         source = frames_only(context, saved_data(context, members[0]))
         labels = load_labels(context, source)
         check_dispersion({**{m.path.parent.name: m.dispersion for m in members}, labels.name: labels.dispersion})
@@ -104,6 +106,17 @@ class Distill:
             results |= _stability(context, {"student": student, "best_member": models[base]}, p, self)
         context.tracker.metrics(results)
         return {name: results[name] for name in SHOWN if name in results}
+
+
+def open_members(context: Context) -> list[SavedForceField]:
+    """The models of `checkpoint=[a,b,c]`; raises `UserError` where there are fewer than three."""
+    names = context.checkpoints
+    if len(names) < LEAST:
+        raise UserError(
+            f"checkpoint={context.config['checkpoint'] or 'null'}: runner={context.choices.get('runner')} needs at least "
+            f"{LEAST} models: checkpoint=[a,b,c]"
+        )
+    return [read_force_field(locate(context, name), name) for name in names]
 
 
 SHOWN = (
@@ -145,7 +158,7 @@ def _asked(
     """What the members say of the liquids, energies without offsets, and frames weighed by their disagreement."""
     import numpy as np
 
-    from mlff.committee import ask, offsets, without_offsets
+    from mlff.opinions import ask, offsets, without_offsets
     from mlff.distillation import sort_by_spread
 
     with context.phase("committee", total=len(p.frames), unit="frames") as advance:
@@ -227,7 +240,7 @@ def _gain(
     """Errors on held-out clusters and distance from the committee's mean on liquids, beside the best member's."""
     import numpy as np
 
-    from mlff.committee import ask
+    from mlff.opinions import ask
     from mlff.distillation import held_out
     from mlff.scores import compare
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError, build
-from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint
+from runners.models import ABOUT, ARRAYS, locate_checkpoint
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -74,22 +74,11 @@ def is_force_field(path: Path) -> bool:
 
 def open_force_field(context: Context) -> SavedForceField:
     """The force field that `checkpoint=` names, of any kind that `mlff.load` reads. Raises `UserError`."""
-    return _opened(locate_checkpoint(context), str(context.checkpoint))
+    return read_force_field(locate_checkpoint(context), str(context.checkpoint))
 
 
-def open_committee(context: Context, least: int = 1) -> list[SavedForceField]:
-    """All force fields that `checkpoint=[a,b,c]` names; raises `UserError`, also where there are fewer than `least`."""
-    names = context.checkpoints
-    if len(names) < least:
-        runner = context.choices.get("runner")
-        raise UserError(
-            f"checkpoint={context.checkpoint or 'null'}: runner={runner} needs at least {least} models: "
-            "checkpoint=[a,b,c], each a file or an MLflow run id"
-        )
-    return [_opened(locate(context, name), name) for name in names]
-
-
-def _opened(path: Path, name: str) -> SavedForceField:
+def read_force_field(path: Path, name: str) -> SavedForceField:
+    """The force field in a file or folder that `checkpoint=<name>` has led to. Raises `UserError`."""
     from omegaconf import OmegaConf
 
     import mlff

@@ -68,22 +68,22 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         data=plan.parts.get("data"),
         readout=plan.parts.get("readout"),
         training=plan.parts.get("training"),
+        system=plan.parts.get("system"),
+        md=plan.parts.get("md"),
+        labels=plan.parts.get("labels"),
         seed=options.seed,
         threads=options.threads or usable_cores(),
         data_root=data_folder(options.paths.data),
         home=home,
         output_dir=output_dir,
         resume=options.resume,
-        checkpoints=_listed(options.checkpoint),
+        checkpoint=next(iter(options.checkpoints), None),
+        checkpoints=options.checkpoints,
         debug=options.debug,
         job=job_hash(plan.config),
         tracker=(Tracker if alone else SilentTracker)(open_store(home, options.tracking.uri)),
         progress=Progress() if alone else silent_progress(),
     )
-
-
-def _listed(checkpoint: str | list[str] | None) -> tuple[str, ...]:
-    return tuple(checkpoint) if isinstance(checkpoint, list) else (checkpoint,) if checkpoint else ()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-TOLD_ELSEWHERE = ("model", "data", "runner", "experiment", "sweep", "checkpoint", "debug", "resume", "threads")
+TOLD_ELSEWHERE = (
+    "model",
+    "data",
+    "system",
+    "runner",
+    "experiment",
+    "sweep",
+    "checkpoint",
+    "debug",
+    "resume",
+    "threads",
+)
 """Keys that a run's name does not repeat: they stand in the experiment's name or change no result."""
 DIGITS = 6
 """Significant digits of a number in a name; the parameters keep all of them."""

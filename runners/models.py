@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ARRAYS, ABOUT = "model.safetensors", "model.yaml"
 FORMAT = "lsmrun-liquid-1"
 READOUT = "readout."
+SUFFIXES = (".safetensors", ".pt", ".yaml")
 
 
 @dataclass(frozen=True)
@@ -75,24 +76,21 @@ def open_model(context: Context) -> SavedModel:
 
 
 def locate_checkpoint(context: Context) -> Path:
-    """File or folder that `checkpoint=` names, fetched from the store if it is a run id. Raises `UserError`."""
-    runner = context.choices.get("runner")
-    if not context.checkpoints:
-        raise UserError(f"checkpoint=null: runner={runner} needs a file or an MLflow run id")
-    if len(context.checkpoints) > 1:
-        raise UserError(f"checkpoint=[{context.checkpoint}]: runner={runner} takes one model")
-    return locate(context, context.checkpoints[0])
+    """File or folder that `checkpoint=` names, fetched from the store if it is a run. Raises `UserError`."""
+    if not context.checkpoint:
+        raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run id")
+    return locate(context, context.checkpoint)
 
 
 def locate(context: Context, name: str) -> Path:
-    """File or folder of one saved model, fetched from the store if it is a run id. Raises `UserError`."""
+    """File or folder of a saved model: a path, or from the store by run id or by the name of its latest run."""
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if "/" in name or path.suffix:
+    if "/" in name or path.suffix in SUFFIXES:
         raise UserError(f"checkpoint={name}: no such file or folder")
     try:
-        return context.tracker.download(name, "model")
+        return context.tracker.download(context.tracker.find(name), "model")
     except UserError as error:
         raise UserError(f"checkpoint={error}") from error
 

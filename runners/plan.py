@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
 from runners.context import NEEDS, NOT_PART_OF_THE_JOB
+from runners.explain import show
 from runners.labels import flatten
 from runners.options import CONF
 
@@ -36,8 +37,9 @@ class Plan:
 
     @property
     def experiment(self) -> str:
-        """`classify/mnist`: what runs of the same task on the same data share."""
-        names = [self.choices[group] for group in ("runner", "data") if group in self.choices]
+        """`classify/mnist`: what runs of the same task on the same data, or the same liquid, share."""
+        subject = "system" if "system" in self.parts else "data"
+        names = [self.choices[group] for group in ("runner", subject) if group in self.choices]
         return self.options.tracking.experiment or "/".join(names)
 
     @property
@@ -74,6 +76,8 @@ def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     runner = build(_section(config, "runner"), "runner")
     if not callable(getattr(runner, "run", None)):
         raise UserError(f"runner={choices.get('runner')}: {type(runner).__name__} has no run(context)")
+    if len(options.checkpoints) > 1 and not getattr(runner, "committee", False):
+        raise UserError(f"checkpoint={show(options.checkpoint)}: runner={choices.get('runner')} takes one model")
     needs = getattr(runner, "needs", NEEDS)
     for part in (part for name in needs for part in _borrowed(config, name)):
         build(config[part], part)  # so that its errors are told under the name that the user typed

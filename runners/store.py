@@ -146,6 +146,16 @@ def find_ended(client: MlflowClient, experiment: str, job: str, ends: Collection
     return runs[0].info.run_id if runs and runs[0].info.status in ends else None
 
 
+def find_named(client: MlflowClient, name: str) -> str | None:
+    """The id of the latest finished run of this name, in any experiment."""
+    if "'" in name:
+        return None
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    wanted = f"attributes.run_name = '{name}' AND attributes.status = 'FINISHED'"
+    runs = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0].info.run_id if runs else None
+
+
 def finished_jobs(client: MlflowClient, experiment: str, parent: str) -> set[str]:
     """Hashes of the jobs that are finished in the sweep of this parent run."""
     wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'FINISHED'"

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 from runners.check import one_line
 from runners.explain import show
 from runners.labels import RunLabel, cut, flatten
-from runners.store import Store, create, download, experiment_id, find_ended, finished_jobs, mark_stale_runs, settle
+from runners.store import (
+    Store,
+    create,
+    download,
+    experiment_id,
+    find_ended,
+    find_named,
+    finished_jobs,
+    mark_stale_runs,
+    settle,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,6 +183,11 @@ class Tracker:
         """A local copy of an artifact of any run in the store; raises `UserError` if there is none."""
         create(self.store)
         return download(self._client or self.store.client(), run_id, path)
+
+    def find(self, name: str) -> str:
+        """The id of the latest finished run of this name in any experiment; `name` itself if there is none."""
+        create(self.store)
+        return find_named(self._client or self.store.client(), name) or name
 
     # --- inner workings
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlff.committee import Opinions, ask, offsets, without_offsets
+from mlff.opinions import Opinions, ask, offsets, without_offsets
 from mlff.distillation import Distillation, sort_by_spread
 from mlff.distiller import Distiller, Lessons, lessons
 from mlff.losses import Weights

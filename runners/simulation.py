@@ -1,0 +1,243 @@
+"""What runners that simulate share: models, the start box, and stretches of dynamics that survive a kill.
+
+A stretch leaves a part of its trajectory and its state at every save, in a folder of the cache that is named by all that
+determines them; a killed run goes on from the last state, and the parts are joined at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.check import UserError
+from runners.checkpoint import Cache, cache_key, read_arrays, write_arrays
+from runners.force_fields import SavedForceField, read_force_field
+from runners.models import locate
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlff.box import Box
+    from mlff.calculator import MLFFCalculator
+    from mlff.dynamics import BlowUp, Dynamics, State
+    from mlff.relaxation import Relaxation
+    from runners.context import Context
+
+CHANGEABLE = (
+    "forces",
+    "smooth",
+    "erfc",
+    "charge_groups",
+    "long_range",
+    "mesh_A",
+    "splitting_per_A",
+    "coulomb_cutoff_A",
+    "dispersion_cutoff_A",
+)
+"""Keys of `model` that hold for a saved model as well, because no weight depends on them."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """One force field or a committee, and what names their content."""
+
+    saved: tuple[SavedForceField, ...]
+    changed: Mapping[str, Any]
+    fingerprint: str
+
+    def calculator(self, threads: int) -> MLFFCalculator:
+        """The models on the fast engine, or by torch where it cannot run them."""
+        from mlff.calculator import MLFFCalculator
+
+        members = [s.model.changed(**self.changed) for s in self.saved]
+        try:
+            return MLFFCalculator(members, fast=True, threads=threads)
+        except ValueError:
+            return MLFFCalculator(members)
+
+    def check_elements(self, atoms: Atoms) -> None:
+        """Raise `ValueError` that names an element which a model was not trained on."""
+        import torch
+
+        for s in self.saved:
+            s.model.check_elements(torch.from_numpy(atoms.numbers.astype("int64")))
+
+
+def open_models(context: Context) -> Models:
+    """The models of `checkpoint=`, else the one that is shipped; typed `model.` keys of `CHANGEABLE` are applied.
+
+    Raises `UserError`.
+    """
+    import mlff
+
+    names = context.checkpoints
+    if not names:
+        shipped = getattr(mlff, "default_model", None)
+        if shipped is None:
+            raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run")
+        saved: tuple[SavedForceField, ...] = (read_force_field(Path(shipped()), "null"),)
+    else:
+        saved = tuple(read_force_field(locate(context, name), name) for name in names)
+    changed = _typed_settings(context)
+    for s in saved:
+        try:
+            replace(s.model.parameters_of, **changed)
+        except ValueError as error:
+            raise UserError(f"model: {error}") from error
+    digest = hashlib.sha256(repr(sorted(changed.items())).encode())
+    for s in saved:
+        digest.update(s.path.read_bytes())
+        digest.update(repr(s.model.parameters_of).encode())
+    return Models(saved, changed, digest.hexdigest()[:16])
+
+
+def _typed_settings(context: Context) -> dict[str, Any]:
+    typed = [o.lstrip("+").partition("=")[0].removeprefix("model.") for o in context.overrides if "model." in o]
+    for key in typed:
+        if key not in CHANGEABLE:
+            raise UserError(
+                f"model.{key}: the model is that of the checkpoint; of it can be set {', '.join(CHANGEABLE)}"
+            )
+    return {key: context.config["model"][key] for key in typed}
+
+
+def start_box(context: Context, models: Models, seed: int) -> Box:
+    """The box of `system=`, packed or read, with elements that the models know."""
+    from mlff.system import pack
+
+    with context.phase("packing"):
+        box = pack(context.system, seed)
+    models.check_elements(box.atoms)
+    return box
+
+
+class Stretch:
+    """One stretch of dynamics on disk; `name` tells several of a run apart, `about` all that its result depends on."""
+
+    def __init__(self, context: Context, name: str, about: Mapping[str, Any]) -> None:
+        self.context, self.name = context, name
+        content = {**about, "name": name, "code": mlff_digest()}
+        self.cache = Cache(context.home, cache_key(f"md-{name}", content), content)
+        self.folder = self.cache.folder
+        if not context.resume:
+            self.clear()
+
+    def relaxed(self, box: Box, calculator: Any, relaxation: Relaxation, temperature_K: float, seed: int) -> Atoms:
+        """The box ready for dynamics; once per stretch, then from disk."""
+        from mlff.dynamics import State
+        from mlff.relaxation import relax
+
+        path = self.folder / "start.npz"
+        known = read_arrays(path)
+        if known is not None:
+            return State.of(known).put_on(box.atoms)
+        with self.context.phase(f"{self.name}: relaxation", unit="force calls") as advance:
+            atoms = relax(box.atoms, calculator, relaxation, temperature_K=temperature_K, seed=seed, progress=advance)
+        arrays = {"positions": atoms.positions, "momenta": atoms.get_momenta(), "cell": atoms.cell.array}
+        write_arrays(path, State(0, arrays).flat())
+        return atoms
+
+    def run(
+        self, atoms: Atoms, names: tuple[str, ...], calculator: Any, dynamics: Dynamics, temperature_K: float, seed: int
+    ) -> tuple[Path, State]:
+        """Simulate to the end, from where a killed run was; returns the trajectory's file and the last state.
+
+        A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
+        """
+        from mlff.dynamics import BlowUp, State, simulate
+        from mlff.trajectory import Recorder, merge
+
+        path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
+        end = read_arrays(last)
+        if end is not None and path.exists():
+            return path, State.of(end)
+        known = read_arrays(self.folder / "state.npz")
+        state = None if known is None else State.of(known)
+        recorder = Recorder(atoms, names)
+        self._drop_parts_after(state.step if state else -1)
+        with self.context.phase(self.name, total=dynamics.n_steps, unit="steps") as advance:
+            advance(state.step if state else 0)
+
+            def save(now: State) -> None:
+                self._log(recorder)
+                recorder.write(self._part(now.step))
+                write_arrays(self.folder / "state.npz", now.flat())
+
+            def on_step(step: Any) -> None:
+                recorder.on_step(step)
+                advance(step.step)
+
+            try:
+                ended = simulate(
+                    atoms,
+                    calculator,
+                    dynamics,
+                    seed=seed,
+                    state=state,
+                    temperature_K=temperature_K,
+                    on_step=on_step,
+                    on_frame=recorder.on_frame,
+                    save=save,
+                )
+            except BlowUp as error:
+                self._save_wreck(error)
+                raise
+        self._log(recorder)
+        recorder.write(self._part(ended.step))
+        merge(self._parts(), path)
+        write_arrays(last, ended.flat())
+        self._drop_parts_after(-1)
+        (self.folder / "state.npz").unlink(missing_ok=True)
+        return path, ended
+
+    def clear(self) -> None:
+        """Forget everything that was saved."""
+        for path in self.folder.glob("*"):
+            if path.suffix in (".npz", ".h5md", ".part"):
+                path.unlink()
+
+    def _save_wreck(self, error: BlowUp) -> None:
+        """The last frame as an artifact; nothing to go on from remains, since it would end in the same place."""
+        from ase.io import write
+
+        path = self.context.output_dir / "blow_up.extxyz"
+        write(path, error.atoms, format="extxyz")
+        self.context.tracker.artifact(path)
+        self.context.progress.warn(f"the frame is saved as {path}")
+        self.clear()
+
+    def _log(self, recorder: Any) -> None:
+        """Means over what was recorded since the last save, as metrics over the simulated time in fs."""
+        steps = recorder.steps
+        if not steps:
+            return
+        names = ("temperature_K", "density_g_cm3", "potential_kcal_mol", "conserved_kcal_mol")
+        values = {f"{self.name}/{n}": sum(getattr(s, n) for s in steps) / len(steps) for n in names}
+        values[f"{self.name}/pressure_atm"] = sum(s.pressure_atm[:3].mean() for s in steps) / len(steps)
+        known = {name: value for name, value in values.items() if value == value}  # Langevin conserves nothing
+        self.context.tracker.metrics(known, step=round(1000 * steps[-1].time_ps))
+        self.context.tracker.flush()
+
+    def _part(self, step: int) -> Path:
+        return self.folder / f"part-{step:012d}.h5md"
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.h5md"))
+
+    def _drop_parts_after(self, step: int) -> None:
+        for path in self._parts():
+            if int(path.stem.removeprefix("part-")) > step:
+                path.unlink()
+
+
+def mlff_digest() -> str:
+    """Digest of the force field's code: a state that other code has left is not used."""
+    import mlff
+
+    digest = hashlib.sha256()
+    for path in sorted(Path(mlff.__file__).parent.glob("**/*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
