@@ -1,0 +1,79 @@
+"""Where a series has come to equilibrium, and the mean of what follows with an honest error.
+
+Equilibrium begins where the number of independent samples left is largest (Chodera, J. Chem. Theory Comput. 12, 1799
+(2016)); the statistical inefficiency g is the number of samples that count as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+
+from mlff.transport.blocks import Estimate, Floats, jackknife, split_blocks
+
+INDEPENDENT = 20.0
+"""Length of a block in statistical inefficiencies: the correlation left between neighbours is then a few per cent."""
+MOST_BLOCKS = 20
+N_STARTS = 20
+MARGIN = 0.25
+"""What is left out beyond the best start, as a share of it: there the transient is only as small as the noise."""
+
+
+def statistical_inefficiency(series: Floats) -> float:
+    """g = 1 + 2 sum_t (1 - t/N) C(t), summed to the first zero of the autocorrelation C; at least 1."""
+    x = np.asarray(series, np.float64) - np.mean(series)
+    n = len(x)
+    if n < 2 or not np.any(x):
+        return 1.0
+    size = next_fast_len(2 * n, real=True)
+    spectrum = rfft(x, size)
+    raw = irfft(spectrum.real**2 + spectrum.imag**2, size)[:n]
+    correlation = raw / raw[0] * n / (n - np.arange(n))
+    below = np.flatnonzero(correlation <= 0)
+    end = int(below[0]) if len(below) else n
+    t = np.arange(1, end)
+    return max(1.0, float(1 + 2 * np.sum((1 - t / n) * correlation[1:end])))
+
+
+def detect_equilibration(series: Floats) -> tuple[int, float]:
+    """First sample of equilibrium, and the statistical inefficiency from there on.
+
+    Starts up to 70 % of the series are tried.
+    """
+    x = np.asarray(series, np.float64)
+    starts = np.unique(np.linspace(0, 0.7 * len(x), N_STARTS).astype(int))
+    inefficiency = np.array([statistical_inefficiency(x[s:]) for s in starts])
+    best = int(np.argmax((len(x) - starts) / inefficiency))
+    return int((1 + MARGIN) * starts[best]), float(inefficiency[best])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of one quantity over replicas, each cut where its equilibrium begins."""
+
+    estimate: Estimate
+    starts: tuple[int, ...]
+    """First sample used of each replica."""
+    inefficiency: float
+    """Largest statistical inefficiency of a replica, in samples."""
+    replica_means: tuple[float, ...]
+
+
+def mean_of_series(replicas: Sequence[Floats]) -> Mean:
+    """Mean over replicas `(n_samples,)` of the same quantity, with an error from blocks of twenty inefficiencies.
+
+    A replica too short for two such blocks counts as one block; one replica of that kind has an infinite error. Raises
+    `ValueError` without samples.
+    """
+    if not replicas or min(map(len, replicas)) < 1:
+        raise ValueError("a mean needs at least one sample of every replica")
+    found = [detect_equilibration(r) for r in replicas]
+    kept = [np.asarray(r, np.float64)[start:] for r, (start, _) in zip(replicas, found, strict=True)]
+    shortest, inefficiency = min(map(len, kept)), max(g for _, g in found)
+    n_blocks = int(np.clip(shortest / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
+    blocks = split_blocks(kept, n_blocks).mean(axis=1)
+    estimate = jackknife(lambda means: means, blocks[:, None])[0]
+    return Mean(estimate, tuple(s for s, _ in found), inefficiency, tuple(float(k.mean()) for k in kept))

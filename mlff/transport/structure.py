@@ -1,0 +1,110 @@
+"""Radial distribution functions and coordination numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff.transport.blocks import Estimate, Floats, jackknife
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RadialDistribution:
+    """g(r) `(n_bins,)` at the middles of bins `r_A`; `coordination` is the number of second atoms within each bin's end.
+
+    `first_minimum_A` is where the first shell ends, None where g has no first peak; `n_first_shell` the number within.
+    """
+
+    r_A: Floats
+    g: Floats
+    coordination: Floats
+    first_minimum_A: float | None
+    n_first_shell: Estimate | None
+
+
+def distances(positions: Floats, cell: Floats, first: Indices, second: Indices) -> Floats:
+    """`(n_first, n_second)` distances in Å to the nearest image, true up to half of the cell's smallest height."""
+    inverse = np.linalg.inv(cell)
+    fractions = (positions[second] @ inverse)[None] - (positions[first] @ inverse)[:, None]
+    fractions -= np.round(fractions)
+    return np.linalg.norm(fractions @ cell, axis=2)
+
+
+def half_height(cell: Floats) -> float:
+    """Half of the smallest distance between opposite faces, Å."""
+    return float(0.5 / np.linalg.norm(np.linalg.inv(cell), axis=0).max())
+
+
+def radial_distribution(
+    positions: Floats,
+    cells: Floats,
+    first: Indices,
+    second: Indices,
+    *,
+    fragments: Indices | None = None,
+    largest_A: float = 10.0,
+    bin_A: float = 0.05,
+    n_blocks: int = 5,
+) -> RadialDistribution:
+    """g(r) of atoms `second` around atoms `first` over frames `(n_frames, n_atoms, 3)`, cells `(n_frames, 3, 3)`.
+
+    Pairs within one molecule of `fragments` are left out. r ends at half of the smallest height of the cells. Frames of
+    several replicas may be strung together. Raises `ValueError` without atoms or frames.
+    """
+    if not len(first) or not len(second) or not len(positions):
+        raise ValueError("a radial distribution needs frames and atoms of both kinds")
+    largest = min(largest_A, *(half_height(c) for c in cells))
+    edges = np.arange(0.0, largest + 1e-9, bin_A)
+    counts = np.stack(list(_counts(positions, cells, first, second, fragments, edges)))
+    pairs = _allowed(first, second, fragments).sum()
+    volume = np.mean(np.abs(np.linalg.det(cells)))
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    g = counts.mean(axis=0) * volume / (shells * max(pairs, 1))
+    around = np.cumsum(counts, axis=1) / len(first)
+    end = first_minimum(middles, g)
+    number = None
+    if end is not None:
+        at = around[:, np.searchsorted(middles, end)]
+        parts = np.array_split(at, min(n_blocks, len(at)))
+        number = jackknife(lambda m: m, np.array([p.mean() for p in parts])[:, None])[0]
+    return RadialDistribution(middles, g, around.mean(axis=0), end, number)
+
+
+def first_minimum(r_A: Floats, g: Floats) -> float | None:
+    """Where g is least between its first peak above 1 and the next rise; None where there is no such peak."""
+    width = min(5, len(g))
+    smooth = np.convolve(g, np.ones(width) / width, mode="same")
+    above = np.flatnonzero(smooth > 1.0)
+    if not len(above):
+        return None
+    below = np.flatnonzero(smooth[above[0] :] < 1.0)
+    if not len(below):
+        return None
+    start = above[0] + below[0]
+    back = np.flatnonzero(smooth[start:] >= 1.0)
+    stop = start + (back[0] if len(back) else len(g) - start)
+    return float(r_A[start + int(np.argmin(smooth[start:stop]))])
+
+
+def _allowed(first: Indices, second: Indices, fragments: Indices | None) -> NDArray[np.bool_]:
+    allowed = first[:, None] != second[None]
+    return allowed if fragments is None else allowed & (fragments[first][:, None] != fragments[second][None])
+
+
+def _counts(
+    positions: Floats, cells: Floats, first: Indices, second: Indices, fragments: Indices | None, edges: Floats
+) -> Iterator[Floats]:
+    allowed = _allowed(first, second, fragments)
+    for frame, cell in zip(positions, cells, strict=True):
+        yield np.histogram(distances(frame, cell, first, second)[allowed], edges)[0].astype(np.float64)
+
+
+def atoms_of(names: Sequence[str], fragments: Indices, species: str, numbers: Indices, element: int) -> Indices:
+    """Indices of the atoms of one element in molecules of one species."""
+    return np.flatnonzero((np.array(names)[fragments] == species) & (numbers == element))

@@ -1,0 +1,53 @@
+"""Statistical inefficiency and equilibration against noise whose correlation is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mlff.transport import detect_equilibration, mean_of_series, statistical_inefficiency
+from tests.mlff.transport.synthetic import ornstein_uhlenbeck
+
+
+def test_statistical_inefficiency_of_known_noise() -> None:
+    rng = np.random.default_rng(0)
+    assert statistical_inefficiency(rng.standard_normal(20_000)) == pytest.approx(1.0, abs=0.1)
+    decay = math.exp(-0.1)
+    found = [statistical_inefficiency(x) for x in ornstein_uhlenbeck(rng, (8, 20_000), 0.1, 1.0)]
+    assert np.mean(found) == pytest.approx((1 + decay) / (1 - decay), rel=0.1)
+    assert statistical_inefficiency(np.ones(10)) == 1.0
+
+
+def test_equilibrium_begins_after_the_transient() -> None:
+    rng = np.random.default_rng(1)
+    t = np.arange(4000)
+    starts = [detect_equilibration(x + 8 * np.exp(-t / 150))[0] for x in ornstein_uhlenbeck(rng, (20, 4000), 1.0, 5.0)]
+    assert 300 < np.median(starts) < 1200
+    flat = [detect_equilibration(x)[0] for x in ornstein_uhlenbeck(rng, (20, 4000), 1.0, 5.0)]
+    assert np.median(flat) < 600
+
+
+@pytest.mark.parametrize(("tau", "n", "replicas"), [(10.0, 2000, 1), (1.5, 400, 3), (15.0, 2000, 2)])
+def test_error_bars_of_a_mean_cover_it(tau: float, n: int, replicas: int) -> None:
+    rng = np.random.default_rng(2)
+    transient = 5 * np.exp(-np.arange(n) / (n / 40))
+    hits = 0
+    for _ in range(200):
+        found = mean_of_series(list(ornstein_uhlenbeck(rng, (replicas, n), 1.0, tau) + transient)).estimate
+        hits += abs(found.value) < found.error
+    assert 0.90 <= hits / 200 <= 1.0
+
+
+def test_what_is_too_short_says_so() -> None:
+    x = ornstein_uhlenbeck(np.random.default_rng(3), (100,), 1.0, 10.0)
+    assert math.isinf(mean_of_series([x]).estimate.error)
+    with pytest.raises(ValueError, match="at least one sample"):
+        mean_of_series([])
+
+
+def test_it_finds_what_pymbar_finds() -> None:
+    timeseries = pytest.importorskip("pymbar.timeseries", reason="pymbar is not installed")
+    for x in ornstein_uhlenbeck(np.random.default_rng(4), (5, 4000), 1.0, 10.0):
+        assert statistical_inefficiency(x) == pytest.approx(timeseries.statistical_inefficiency(x), rel=0.05)
