@@ -25,8 +25,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from mlff.batches import ReadyFrame, TrainingBatch, join
-from mlff.opinions import Opinions
 from mlff.losses import Weights
+from mlff.opinions import Opinions
 from mlff.training_pass import Predicted
 
 Positive = Annotated[float, Field(gt=0)]

@@ -25,12 +25,12 @@ from runners.force_fields import (
 from runners.models import locate
 
 if TYPE_CHECKING:
-    from mlff.opinions import Opinions
     from mlff.datasets import LabelSet
     from mlff.distillation import Distillation, Sorted
     from mlff.distiller import Distiller
     from mlff.frames import Configuration
     from mlff.model import ForceField
+    from mlff.opinions import Opinions
     from runners.context import Context
 
 LEAST = 3
@@ -158,8 +158,8 @@ def _asked(
     """What the members say of the liquids, energies without offsets, and frames weighed by their disagreement."""
     import numpy as np
 
-    from mlff.opinions import ask, offsets, without_offsets
     from mlff.distillation import sort_by_spread
+    from mlff.opinions import ask, offsets, without_offsets
 
     with context.phase("committee", total=len(p.frames), unit="frames") as advance:
         opinions = ask(models, p.frames, threads=context.threads, progress=advance)
@@ -240,8 +240,8 @@ def _gain(
     """Errors on held-out clusters and distance from the committee's mean on liquids, beside the best member's."""
     import numpy as np
 
-    from mlff.opinions import ask
     from mlff.distillation import held_out
+    from mlff.opinions import ask
     from mlff.scores import compare
 
     part = "test" if p.labels.test else "valid" if p.labels.valid else "train"
