@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mlff.liquid_pass import LiquidFrame, LiquidTerms, evaluate, liquid_frame
 from mlff.model import ForceField
 
 Weight = Annotated[float, Field(ge=0)]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -126,7 +127,7 @@ def split(frames: Sequence[Configuration]) -> tuple[list[Configuration], list[Co
     return train, [f for k, f in enumerate(frames) if k % 3 == 0]
 
 
-def taken(frames: Sequence[Configuration], n: int) -> list[Configuration]:
+def taken(frames: Sequence[T], n: int) -> list[T]:
     """At most `n` frames, evenly from all of them."""
     if len(frames) <= n:
         return list(frames)

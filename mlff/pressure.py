@@ -81,3 +81,26 @@ def check_direction(names: Sequence[str], change_atm: Sequence[float], moved_g_c
             for n, p, d in zip(names, change_atm, moved_g_cm3, strict=True)
         )
         raise ValueError(f"the pressure change has the wrong sign or unit ({told}): more pressure must lower a density")
+
+
+def measured(density_g_cm3: NDArray[np.float64], volume_A3: NDArray[np.float64], temperature_K: float) -> Measured:
+    """Density with half its 95 % interval, and compressibility, from the equilibrated part of a run at constant pressure.
+
+    Too short a run for blocks has twice the standard error that its correlation time gives.
+    """
+    from mlff.transport import mean_of_series
+
+    mean = mean_of_series([np.asarray(density_g_cm3, np.float64)])
+    start = mean.starts[0]
+    kept = np.asarray(density_g_cm3[start:], np.float64)
+    error = mean.estimate.error
+    if not np.isfinite(error):
+        error = 2.0 * float(kept.std()) * math.sqrt(mean.inefficiency / len(kept))
+    return Measured(mean.estimate.value, error, compressibility_per_atm(volume_A3[start:], temperature_K))
+
+
+def equilibrium_from(density_g_cm3: NDArray[np.float64]) -> int:
+    """First sample of a run's equilibrated part, as `measured` takes it."""
+    from mlff.transport import detect_equilibration
+
+    return detect_equilibration(np.asarray(density_g_cm3, np.float64))[0]
