@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.box import G_PER_CM3
@@ -32,11 +32,15 @@ class Dynamics:
         Field(description="nve, nvt (Nosé-Hoover chain), csvr (Bussi), langevin, npt (isotropic MTK), npt_full (MTK)"),
     ] = "npt"
     temperature_K: Annotated[float | None, Field(gt=0, le=5000, description="null = the system's")] = None
-    pressure_atm: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
+    pressure_atm: Annotated[
+        float | None, Field(ge=-1e6, le=1e6, description="null = 1, or none at constant volume")
+    ] = None
     time_step_fs: Annotated[float, Field(gt=0, le=5)] = 1.0
     length_ps: Annotated[Time, Field(description="simulated time")] = 100.0
-    temperature_damping_fs: Annotated[Time, Field(description="time constant of the thermostat")] = 100.0
-    pressure_damping_fs: Annotated[Time, Field(description="time constant of the barostat")] = 1000.0
+    temperature_damping_fs: Annotated[
+        Time | None, Field(description="time constant of the thermostat; null = 1000 in nvt and csvr, else 100")
+    ] = None
+    pressure_damping_fs: Annotated[Time | None, Field(description="time constant of the barostat; null = 1000")] = None
     frame_every_fs: Annotated[Time, Field(description="time between frames of the trajectory")] = 1000.0
     save_every_fs: Annotated[Time, Field(description="time between states that a killed run goes on from")] = 1000.0
     max_temperature_K: Annotated[float, Field(gt=0, description="the run stops above")] = 1500.0
@@ -53,6 +57,16 @@ class Dynamics:
                 "Berendsen's coupling samples no ensemble, its fluctuations and often its density are wrong; take npt"
             )
         return value
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Dynamics:
+        if self.ensemble not in ("npt", "npt_full"):
+            for name in ("pressure_atm", "pressure_damping_fs"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}={getattr(self, name):g} has no effect in {self.ensemble}; take npt")
+        if self.ensemble == "nve" and self.temperature_damping_fs is not None:
+            raise ValueError("temperature_damping_fs has no effect in nve; take nvt or csvr")
+        return self
 
     @property
     def n_steps(self) -> int:
@@ -191,7 +205,12 @@ def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
 
 def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
     return Conditions(
-        d.ensemble, temperature_K, d.pressure_atm, d.time_step_fs, d.temperature_damping_fs, d.pressure_damping_fs
+        ensemble=d.ensemble,
+        temperature_K=temperature_K,
+        pressure_atm=1.0 if d.pressure_atm is None else d.pressure_atm,
+        time_step_fs=d.time_step_fs,
+        temperature_damping_fs=d.temperature_damping_fs or (1000.0 if d.ensemble in ("nvt", "csvr") else 100.0),
+        pressure_damping_fs=d.pressure_damping_fs or 1000.0,
     )
 
 

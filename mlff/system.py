@@ -11,6 +11,7 @@ from mlff.box import Box
 from mlff.composition import SaltUnit, SolventUnit, amounts, whole_numbers
 from mlff.molecules import Molecule, find_molecule, split_salt
 
+Positive = Annotated[float, Field(gt=0)]
 Amounts = list[Annotated[float, Field(gt=0)]]
 
 
@@ -19,15 +20,13 @@ class Values:
     """Properties of a liquid from one source, measured or predicted by somebody else; null = not given there."""
 
     source: str
-    temperature_K: Annotated[float, Field(gt=0, le=2000)] | None = None
-    density_g_cm3: Annotated[float, Field(gt=0, le=30)] | None = None
-    viscosity_mPa_s: Annotated[float, Field(gt=0)] | None = None
-    viscosity_highest_mPa_s: Annotated[
-        float | None, Field(gt=0, description="upper end where sources give a range")
+    temperature_K: Positive | None = None
+    density_g_cm3: Positive | None = None
+    viscosity_mPa_s: Positive | None = None
+    conductivity_mS_cm: Positive | None = None
+    nernst_einstein_mS_cm: Annotated[
+        float | None, Field(gt=0, description="conductivity without correlations of ions")
     ] = None
-    conductivity_mS_cm: Annotated[float, Field(gt=0)] | None = None
-    conductivity_nernst_einstein_mS_cm: Annotated[float, Field(gt=0)] | None = None
-    diffusion_m2_s: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
