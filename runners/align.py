@@ -45,6 +45,9 @@ class Align:
         default_factory=list
     )
     n_atoms: Annotated[int | None, Field(ge=1, description="atoms of a box; null = as the system says")] = None
+    sizes: Annotated[dict[str, int], Field(description="atoms of the boxes of single systems, instead of n_atoms")] = (
+        field(default_factory=dict)
+    )
     rounds: Annotated[int, Field(ge=1, le=20, description="most rounds of alignment")] = 4
     tolerance_g_cm3: Annotated[float, Field(ge=0, description="wide enough where the error bar is narrower")] = 0.0
     check_ps: Annotated[float, Field(gt=0, description="length of the runs that check the sign in the first round")] = (
@@ -71,7 +74,7 @@ class Align:
             raise UserError("runner.systems: has no value; give runner.systems=[<option of system=>, ...]")
         parts = []
         for key, names in (("runner.systems", self.systems), ("runner.watched", self.watched)):
-            parts.append([target_of(load_system(name, key, self.n_atoms), key) for name in names])
+            parts.append([target_of(load_system(name, key, self.sizes.get(name, self.n_atoms)), key) for name in names])
         doubled = {t.name for t in parts[0]} & {t.name for t in parts[1]}
         if doubled:
             raise UserError(f"runner.watched: {min(doubled)} is aligned as well")
@@ -145,8 +148,10 @@ class Align:
 def _tell_targets(context: Context, p: _Prepared) -> None:
     for target in (*p.aligned, *p.watched):
         what = "target" if target in p.aligned else "watched, not aligned"
+        counts = ", ".join(f"{n} {species}" for species, n in target.system.counts().items())
         context.progress.say(
-            f"{target.name}: {target.density_g_cm3:.4f} g/cm3 at {target.temperature_K:g} K ({target.source}); {what}"
+            f"{target.name}: {target.density_g_cm3:.4f} g/cm3 at {target.temperature_K:g} K ({target.source}); {what}; "
+            f"box of {counts}"
         )
 
 

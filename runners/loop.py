@@ -39,6 +39,9 @@ class Loop:
     members: Annotated[int, Field(ge=3, le=16, description="models of the committee")] = 3
     rounds: Annotated[int, Field(ge=1, le=10, description="rounds of labels from the models' own dynamics")] = 2
     n_atoms: Annotated[Count, Field(description="atoms of every box")] = 200
+    sizes: Annotated[dict[str, int], Field(description="atoms of the boxes of single liquids, instead of n_atoms")] = (
+        field(default_factory=dict)
+    )
     packed_boxes: Count = 4
     packed_clusters: Annotated[Count, Field(description="first labels of each liquid, from packed boxes")] = 300
     candidates: Annotated[
@@ -60,6 +63,10 @@ class Loop:
 
     needs: ClassVar[tuple[str, ...]] = ("model", "training", "labels", "md")
 
+    def size(self, name: str) -> int:
+        """Atoms of a liquid's box, about."""
+        return self.sizes.get(name, self.n_atoms)
+
     def prepare(self, context: Context) -> dict[str, System]:
         """Check all liquids before a run exists."""
         systems: dict[str, System] = {}
@@ -68,7 +75,7 @@ class Loop:
             if not names and key != "watched":
                 raise UserError(f"runner.{key}: has no value; give runner.{key}=[<option of system=>, ...]")
             for name in names:
-                systems[name] = load_system(name, f"runner.{key}", self.n_atoms)
+                systems[name] = load_system(name, f"runner.{key}", self.size(name))
                 if key != "labelled":
                     target_of(systems[name], f"runner.{key}")
         known = {z for n in self.labelled for m in systems[n].molecules().values() for z in m.numbers.tolist()}

@@ -36,7 +36,7 @@ class LoopStages:
         o = self.loop
         sizes = (f"runner.n_boxes={o.packed_boxes}", f"runner.n_clusters={o.packed_clusters}")
         for name in o.labelled:
-            self._label(made, f"label-0-{name}", (self._system(name), *sizes))
+            self._label(made, f"label-0-{name}", (*self._sized(name), *sizes))
         self._count(made)
 
     def label(self, made: Made, index: int) -> None:
@@ -48,7 +48,7 @@ class LoopStages:
                 made,
                 f"label-{index}-{name}",
                 (
-                    self._system(name),
+                    *self._sized(name),
                     f"runner.boxes={as_value([str(path)])}",
                     f"runner.n_boxes={o.packed_boxes * 5}",
                     f"runner.n_clusters={o.candidates}",
@@ -115,6 +115,7 @@ class LoopStages:
                 f"runner.systems={as_value(o.aligned)}",
                 f"runner.watched={as_value(o.watched)}",
                 f"runner.n_atoms={o.n_atoms}",
+                f"runner.sizes={as_value(o.sizes)}",
                 f"runner.rounds={o.align_rounds}",
                 f"runner.check_ps={o.check_ps}",
                 *self._relaxation("runner=align"),
@@ -136,8 +137,8 @@ class LoopStages:
     def _run(self, name: str, overrides: list[str]) -> Ended:
         return self.stages.run(Stage(name, tuple(overrides)))
 
-    def _system(self, name: str) -> str:
-        return f"system={name}"
+    def _sized(self, name: str) -> tuple[str, str]:
+        return f"system={name}", f"system.n_atoms={self.loop.size(name)}"
 
     def _checkpoints(self, paths: list[Path]) -> str:
         return f"checkpoint={as_value([str(p) for p in paths])}"
@@ -161,10 +162,7 @@ class LoopStages:
         return ["model=mlff", "runner=train", *self._data(made), *self._section("training"), pictures]
 
     def _label(self, made: Made, name: str, overrides: tuple[str, ...]) -> None:
-        size = f"system.n_atoms={self.loop.n_atoms}"
-        ended = self._run(
-            name, ["model=mlff", "runner=label", *self._section("labels", "runner=label"), *overrides, size]
-        )
+        ended = self._run(name, ["model=mlff", "runner=label", *self._section("labels", "runner=label"), *overrides])
         path = ended.folder / "labels" / "frames.xyz"
         made.cpu_s_per_label = ended.results.get("cost/cpu_s_per_label", made.cpu_s_per_label)
         if path.exists() and ended.results.get("labels/kept", 0.0) > 0:
@@ -187,8 +185,7 @@ class LoopStages:
             command = [
                 "model=mlff",
                 "runner=md",
-                self._system(name),
-                f"system.n_atoms={o.n_atoms}",
+                *self._sized(name),
                 *self._section("md", "runner=md"),
                 f"md.length_ps={length:g}",
                 "md.max_spread_eV_A=null",

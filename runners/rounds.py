@@ -180,8 +180,9 @@ def _effect(e: Effect) -> str:
 
 
 def _late_density(run: Run) -> float:
-    """Mean over the second half of a short run."""
+    """Density of the mean volume over the second half of a short run, in double precision."""
     from mlff.trajectory import read_thermo
 
-    density = read_thermo(run.path).density_g_cm3
-    return float(density[len(density) // 2 :].mean(dtype=float))
+    thermo = read_thermo(run.path)
+    volume = thermo.volume_A3
+    return float(thermo.density_g_cm3[0]) * float(volume[0]) / float(volume[len(volume) // 2 :].mean())

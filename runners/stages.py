@@ -7,6 +7,7 @@ means of its own runner. The command that is told does the same by hand.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,9 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def quoted(text: str) -> str:
-    """A string that Hydra's grammar takes as it is."""
+    """A string that Hydra's grammar takes as it is; in quotes where it needs them."""
+    if re.fullmatch(r"[A-Za-z_/][\w./-]*", text) and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -131,6 +134,8 @@ def as_value(value: Any) -> str:
         return quoted(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{k}:{as_value(v)}' for k, v in value.items())}}}"
     return show(value)
 
 

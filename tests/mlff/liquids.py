@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from mlff.dynamics import Frame, Step
 from mlff.frames import Configuration
 from mlff.model import ForceField
+from mlff.stability import atoms_of
+from mlff.trajectory import Recorder
+from mlff.weights import dump
 from tests.mlff.samples import model
 
 
@@ -44,3 +50,23 @@ def committee(by: float = 0.01, only: str = "", n: int = 3) -> tuple[ForceField,
     """A teacher and `n` perturbed copies of it."""
     teacher = model(dispersion="none")
     return teacher, [perturbed(teacher, seed, by, only) for seed in range(n)]
+
+
+def save(field: ForceField, folder: Path) -> Path:
+    """A checkpoint of a model that learned labels with dispersion."""
+    tensors, settings = dump(field)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(tensors)
+    about = "format: lsmrun-force-field-1\nlabels:\n  name: carbonates\n  dispersion: included\n"
+    (folder / "model.yaml").write_text(settings + about, encoding="utf-8")
+    return folder
+
+
+def write_trajectory(frames: list[Configuration], path: Path) -> Path:
+    """An H5MD file with these frames, a picosecond apart."""
+    recorder = Recorder(atoms_of(frames[0]), ["water"] * (len(frames[0].numbers) // 3))
+    for k, c in enumerate(frames):
+        recorder.on_frame(Frame(k, float(k), c.positions, c.cell, np.zeros_like(c.positions), None))
+        recorder.on_step(Step(k, float(k), 300.0, 0.0, 0.0, 0.0, 1.0, float(np.linalg.det(c.cell)), np.zeros(6)))
+    recorder.write(path)
+    return path
