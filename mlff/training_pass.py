@@ -56,7 +56,7 @@ class TrainingPass:
         model = self.model
         fixed = model.parameters_of.forces == "fixed_charges"
         with torch.set_grad_enabled(forces or graph):
-            inner = _PairFeatures(model.network, batch, self.fused)
+            inner = PairFeatures(model.network, batch, self.fused)
             x = model.network.layers(batch.numbers, inner.edges)
             nn = self.scale * model.energy(x)
             energy = batch.r.new_zeros(batch.n_systems).index_add(0, batch.system, nn)
@@ -130,7 +130,7 @@ def _can_fuse(model: ForceField) -> bool:
     return powers and importlib.util.find_spec("triton") is not None
 
 
-class _PairFeatures:
+class PairFeatures:
     """e(r), e'(r) and the envelope of all pairs, and derivatives of energies by them as forces."""
 
     def __init__(self, network: GraphTransformer, batch: TrainingBatch, fused: bool) -> None:

@@ -35,15 +35,15 @@ class Pruned(Exception):
     """A search has seen enough of this job; its run ends as FINISHED with the tag `lsmrun.pruned`."""
 
 
-def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) -> None:
-    """Check, prepare and run one job; its errors are raised after its MLflow run is closed.
+def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) -> dict[str, float]:
+    """Check, prepare and run one job, and return its key results; errors are raised after its MLflow run is closed.
 
     `watcher` is called with every metric and may raise `Pruned`.
     """
     plan = make_plan(cfg, hydra)
     check_parallel(plan.runner, plan.choices.get("runner"))
     output_dir = Path(hydra.runtime.output_dir)
-    _log_to(output_dir / "lsmrun.log")
+    log_to(output_dir / "lsmrun.log")
     context = make_context(plan, output_dir)
     if watcher is not None:
         context.tracker.watch(watcher)
@@ -53,6 +53,7 @@ def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) 
             context = dataclasses.replace(context, prepared=_prepared(prepare, context))
         results = _run_tracked(plan, context) if plan.is_tracked else plan.runner.run(context)
     _show_results(context, results or {}, in_sweep=plan.options.tracking.parent is not None)
+    return results or {}
 
 
 def make_context(plan: Plan, output_dir: Path) -> Context:
@@ -155,7 +156,7 @@ def _show_results(context: Context, results: dict[str, float], in_sweep: bool) -
         context.progress.say(f"MLflow run {context.tracker.run_id}{hint}")
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
     """Send Python's log messages, warnings included, to the job's own file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -1,0 +1,212 @@
+"""The stages of the loop as commands: what each reads, and what it leaves for the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runners.check import UserError
+from runners.explain import show
+from runners.stages import Ended, Stage, Stages, as_value, differing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlff.system import System
+    from runners.context import Context
+    from runners.loop import Loop, Made
+
+SHORTER = 4.0
+"""By how much the next try of a run that broke off is shorter."""
+SHORTEST_PS = 0.05
+"""Exploring dynamics that breaks off earlier teaches nothing that a packed box does not."""
+
+
+class LoopStages:
+    """Runs the stages of one loop in a folder that is named by its job."""
+
+    def __init__(self, loop: Loop, context: Context) -> None:
+        self.loop, self.context = loop, context
+        self.folder = context.home / "loop" / context.job
+        self.stages = Stages(context, self.folder)
+        self.config, self.choices = context.config, context.choices
+
+    def first_labels(self, made: Made) -> None:
+        """Clusters of packed boxes, of every liquid."""
+        o = self.loop
+        sizes = (f"runner.n_boxes={o.packed_boxes}", f"runner.n_clusters={o.packed_clusters}")
+        for name in o.labelled:
+            self._label(made, f"label-0-{name}", (*self._sized(name), *sizes))
+        self._count(made)
+
+    def label(self, made: Made, index: int) -> None:
+        """Clusters of the models' own dynamics on which the committee disagrees."""
+        o = self.loop
+        known = tuple(made.labels)
+        for name, path in zip(o.labelled, made.trajectories, strict=True):
+            self._label(
+                made,
+                f"label-{index}-{name}",
+                (
+                    *self._sized(name),
+                    f"runner.boxes={as_value([str(path)])}",
+                    f"runner.n_boxes={o.packed_boxes * 5}",
+                    f"runner.n_clusters={o.candidates}",
+                    f"runner.choice.most={o.chosen}",
+                    "runner.perturbation=null",
+                    f"runner.known={as_value([str(p) for p in known])}",
+                    self._checkpoints(made.members),
+                ),
+            )
+        self._count(made)
+
+    def train(self, made: Made, index: int) -> None:
+        """Every member of the committee on all labels so far; later rounds go on from the last weights."""
+        results, members = [], []
+        for member in range(self.loop.members):
+            command = [*self._training(made), f"seed={self.context.seed * 1000 + member}"]
+            if index:
+                command += [
+                    f"training.epochs={self.loop.round_epochs}",
+                    f"checkpoint={as_value(str(made.members[member]))}",
+                ]
+            else:
+                command += differing("model", ["model=mlff"], self.config)
+            ended = self._run(f"train-{index}-{member}", command)
+            members.append(ended.folder / "model")
+            results.append(dict(ended.results))
+        made.members = members
+        made.errors.append(results)
+
+    def explore(self, made: Made, index: int) -> None:
+        """Dynamics of every liquid with the committee; where it breaks off, as far as it goes."""
+        made.trajectories = [self._explored(made, index, name) for name in self.loop.labelled]
+
+    def distil(self, made: Made) -> None:
+        """One model of the committee."""
+        o = self.loop
+        ended = self._run(
+            "distill",
+            [
+                "model=mlff",
+                "runner=distill",
+                *self._data(made),
+                *self._section("distillation", "runner=distill"),
+                f"distillation.frames={o.distil_frames}",
+                f"runner.trajectories={as_value([str(p) for p in made.trajectories])}",
+                f"runner.stable_ps={o.stable_ps}",
+                f"runner.pictures={show(o.pictures)}",
+                self._checkpoints(made.members),
+            ],
+        )
+        made.student, made.distilled = ended.folder / "model", dict(ended.results)
+
+    def align(self, made: Made) -> None:
+        """Densities before, alignment, densities after."""
+        o = self.loop
+        ended = self._run(
+            "align",
+            [
+                "model=mlff",
+                "runner=align",
+                *self._data(made),
+                *self._section("alignment", "runner=align"),
+                *self._section("md", "runner=align"),
+                f"runner.systems={as_value(o.aligned)}",
+                f"runner.watched={as_value(o.watched)}",
+                f"runner.n_atoms={o.n_atoms}",
+                f"runner.sizes={as_value(o.sizes)}",
+                f"runner.rounds={o.align_rounds}",
+                f"runner.check_ps={o.check_ps}",
+                *self._relaxation("runner=align"),
+                f"runner.pictures={show(o.pictures)}",
+                f"checkpoint={as_value(str(made.student))}",
+            ],
+        )
+        made.model, made.aligned = ended.folder / "model", dict(ended.results)
+        made.densities = ended.folder / "densities.csv"
+
+    def tell_cost(self, made: Made, systems: Mapping[str, System]) -> None:
+        """Measure one epoch and one step, and say what the rest will take."""
+        from runners.loop_cost import predicted
+
+        predicted(self.loop, self.context, made, systems)
+
+    # --- what commands are made of
+
+    def _run(self, name: str, overrides: list[str]) -> Ended:
+        return self.stages.run(Stage(name, tuple(overrides)))
+
+    def _sized(self, name: str) -> tuple[str, str]:
+        return f"system={name}", f"system.n_atoms={self.loop.size(name)}"
+
+    def _checkpoints(self, paths: list[Path]) -> str:
+        return f"checkpoint={as_value([str(p) for p in paths])}"
+
+    def _section(self, group: str, *command: str) -> list[str]:
+        """The choice of a group and what was changed of it."""
+        chosen = f"{group}={self.choices[group]}"
+        return [chosen, *differing(group, ["model=mlff", *command, chosen], self.config)]
+
+    def _relaxation(self, runner: str) -> list[str]:
+        """How boxes are relaxed, where that differs from the runner's own way."""
+        own = {"relaxation": self.config["runner"]["relaxation"]}
+        return differing("runner", ["model=mlff", runner], {"runner": own})
+
+    def _data(self, made: Made) -> list[str]:
+        files = as_value([str(p) for p in made.labels])
+        return ["data=labelled", f"data.train={files}", f"data.test_fraction={self.loop.test_fraction}"]
+
+    def _training(self, made: Made) -> list[str]:
+        pictures = f"runner.pictures={show(self.loop.pictures)}"
+        return ["model=mlff", "runner=train", *self._data(made), *self._section("training"), pictures]
+
+    def _label(self, made: Made, name: str, overrides: tuple[str, ...]) -> None:
+        ended = self._run(name, ["model=mlff", "runner=label", *self._section("labels", "runner=label"), *overrides])
+        path = ended.folder / "labels" / "frames.xyz"
+        made.cpu_s_per_label = ended.results.get("cost/cpu_s_per_label", made.cpu_s_per_label)
+        if path.exists() and ended.results.get("labels/kept", 0.0) > 0:
+            made.labels.append(path)
+
+    def _count(self, made: Made) -> None:
+        """How many labels there are after a round."""
+        if not made.labels:
+            raise UserError("runner: no cluster of any liquid could be labelled")
+        n = sum(map(_frames, made.labels))
+        made.frames.append(n)
+        self.context.progress.say(f"{n} labelled clusters so far")
+
+    def _explored(self, made: Made, index: int, name: str) -> Path:
+        from mlff.dynamics import BlowUp
+
+        o, length = self.loop, self.loop.explore_ps
+        temperature = [] if o.explore_K is None else [f"md.temperature_K={o.explore_K}"]
+        while True:
+            command = [
+                "model=mlff",
+                "runner=md",
+                *self._sized(name),
+                *self._section("md", "runner=md"),
+                f"md.length_ps={length:g}",
+                "md.max_spread_eV_A=null",
+                f"md.frame_every_fs={max(1.0, 10.0 * length):g}",
+                *temperature,
+                *self._relaxation("runner=md"),
+                f"runner.pictures={show(o.pictures)}",
+                self._checkpoints(made.members),
+            ]
+            try:
+                ended = self._run(f"md-{index}-{name}", command)
+            except BlowUp as error:
+                length /= SHORTER
+                if length < SHORTEST_PS:
+                    raise
+                self.context.progress.warn(f"{name}: {error}; trying {length:g} ps instead")
+                continue
+            return ended.folder / "trajectory" / "trajectory.h5md"
+
+
+def _frames(path: Path) -> int:
+    """Frames of an extended XYZ file: each begins with a line that is its number of atoms alone."""
+    with path.open(encoding="utf-8") as lines:
+        return sum(line.strip().isdigit() for line in lines)

@@ -1,0 +1,188 @@
+"""Rounds of alignment: what each one asks for, what it kept and moved, and whether its first one went the right way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from runners.checkpoint import Cache, Throttle, cache_key, fingerprint, read_arrays, write_arrays
+from runners.simulation import mlff_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlff.aligner import Aligner
+    from mlff.alignment import Alignment, Effect, Liquid
+    from mlff.batches import ReadyFrame
+    from mlff.datasets import LabelSet
+    from mlff.model import ForceField
+    from mlff.pressure import Measured
+    from runners.context import Context
+    from runners.densities import Densities, Run
+    from runners.systems import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """A model, the liquids it was simulated with, and the mean density error of those that are aligned."""
+
+    index: int
+    model: ForceField
+    runs: Mapping[str, Run]
+    error_g_cm3: float
+    asked_atm: Mapping[str, float]
+    """Change of pressure that led here, by liquid."""
+
+
+class Rounds:
+    """Makes one round after another; what is finished is found again by a job that goes on."""
+
+    def __init__(self, context: Context, alignment: Alignment, labels: LabelSet, runs: Densities) -> None:
+        self.context, self.alignment, self.labels, self.runs = context, alignment, labels, runs
+        self.asked: dict[str, float] = {}
+        self.caches: list[Cache] = []
+
+    def close(self, index: int, model: ForceField, found: Mapping[str, Run], targets: Sequence[Target]) -> Round:
+        """Tell the densities of a round and keep it."""
+        errors = []
+        for t in targets:
+            m = found[t.name].measured
+            away = m.density_g_cm3 - t.density_g_cm3
+            errors.append(abs(away))
+            self.context.progress.say(
+                f"round {index}: {t.name} {m.density_g_cm3:.4f} ± {m.error_g_cm3:.4f} g/cm3, {away:+.4f} from "
+                f"{t.density_g_cm3:.4f}; compressibility {m.compressibility_per_atm:.2g} per atm"
+            )
+            values = {"density_g_cm3": m.density_g_cm3, "error_g_cm3": m.error_g_cm3, "away_g_cm3": away}
+            self.context.tracker.metrics({f"rounds/{t.name}_{k}": v for k, v in values.items()}, step=index)
+        mean = sum(errors) / len(errors)
+        self.context.progress.say(f"round {index}: mean density error {mean:.4f} g/cm3")
+        self.context.tracker.metrics({"rounds/mae_g_cm3": mean}, step=index)
+        return Round(index, model, found, mean, dict(self.asked))
+
+    def align(self, index: int, last: Round, before: Round | None, targets: Sequence[Target]) -> ForceField:
+        """The model with other pressures, from the densities of the last round."""
+        from mlff.alignment import Liquid
+        from mlff.pressure import covers, wanted_change_atm
+
+        liquids = []
+        self.asked = {}
+        for t in targets:
+            run = last.runs[t.name]
+            m = run.measured if before is None else self._shown(t, before, last)
+            change = wanted_change_atm(m, t.density_g_cm3, self.alignment.most_atm)
+            if covers(m, t.density_g_cm3):
+                change = 0.0
+            self.asked[t.name] = change
+            liquids.append(Liquid(t.name, run.frames(self.alignment.frames), change))
+        told = ", ".join(f"{name} {change:+.0f} atm" for name, change in self.asked.items())
+        self.context.progress.say(f"round {index}: pressure changes asked for: {told}")
+        return self._aligned(index, last.model, liquids)
+
+    def check_sign(self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float) -> None:
+        """Short runs of old and new model from the same start; raises `ValueError` if densities went the wrong way."""
+        from mlff.pressure import check_direction
+
+        names, changes, moved = [], [], []
+        for t in targets:
+            change = self.asked[t.name]
+            if not change:
+                continue
+            pair = [
+                self.runs.again(t, m, first.runs[t.name], f"sign {which}", length_ps)
+                for which, m in (("before", first.model), ("after", model))
+            ]
+            densities = [_late_density(run) for run in pair]
+            names.append(t.name)
+            changes.append(change)
+            moved.append(densities[1] - densities[0])
+        check_direction(names, changes, moved)
+        told = ", ".join(f"{n} {m:+.4f} g/cm3 for {c:+.0f} atm" for n, m, c in zip(names, moved, changes, strict=True))
+        self.context.progress.say(f"sign and unit are right: in {length_ps:g} ps {told}")
+        self.context.tracker.metrics({f"sign/{n}_moved_g_cm3": m for n, m in zip(names, moved, strict=True)})
+
+    def errors(self, before: ForceField, after: ForceField) -> dict[str, float]:
+        """What became of the errors of labelled clusters that were not fitted."""
+        from mlff.scores import compare
+
+        frames = self.labels.test or self.labels.valid or self.labels.train
+        results = compare(after, frames, self.labels.dispersion).errors()
+        old = compare(before, frames, self.labels.dispersion).errors()
+        return results | {f"before/{name.replace('/', '_')}": value for name, value in old.items()}
+
+    def clear(self) -> None:
+        """Forget what was kept on disk for a job that goes on."""
+        self.runs.clear()
+        for cache in self.caches:
+            for path in cache.folder.glob("*.npz"):
+                path.unlink()
+
+    def _shown(self, t: Target, before: Round, last: Round) -> Measured:
+        """The last measurement with the compressibility that the last change has shown."""
+        from mlff.pressure import corrected
+
+        return corrected(before.runs[t.name].measured, last.runs[t.name].measured, last.asked_atm.get(t.name, 0.0))
+
+    def _aligned(self, index: int, model: ForceField, liquids: list[Liquid]) -> ForceField:
+        from mlff.aligner import Aligner
+
+        context = self.context
+        weights = [v.detach().cpu().numpy() for v in model.state_dict().values()]
+        about = {
+            "alignment": asdict(self.alignment),
+            "model": fingerprint(*weights, *(f.positions for one in liquids for f in one.frames)),
+            "changes": self.asked,
+            "labels": dict(self.labels.checksums),
+            "seed": context.seed,
+            "code": mlff_digest(),
+        }
+        cache = Cache(context.home, cache_key("alignment", about), about)
+        self.caches.append(cache)
+        path, throttle = cache.folder / "state.npz", Throttle()
+        with cache.alone(context.progress.say):
+            with context.phase(f"round {index}: frames"):
+                clusters = self._clusters(model)
+                aligner = Aligner(model, liquids, clusters, self.alignment, context.seed, context.threads)
+            saved = read_arrays(path) if context.resume else None
+            if saved is not None:
+                aligner.restore(saved)
+
+            def save(state: Any) -> None:
+                if throttle.ready():
+                    write_arrays(path, state())
+
+            with context.phase(f"round {index}: alignment", total=self.alignment.steps, unit="steps") as advance:
+                aligned = aligner.run(progress=advance, save=save)
+            write_arrays(path, aligner.state())
+        self._tell(index, aligner)
+        return aligned
+
+    def _clusters(self, model: ForceField) -> list[ReadyFrame]:
+        from mlff.alignment import taken
+        from mlff.liquid_pass import network_alone
+        from mlff.read_out import ready_for_read_out
+
+        frames = taken(self.labels.train, self.alignment.clusters)
+        return ready_for_read_out(frames, model, network_alone(model), self.labels.dispersion)
+
+    def _tell(self, index: int, aligner: Aligner) -> None:
+        for e in aligner.effects():
+            self.context.progress.say(_effect(e))
+            values = {k: v for k, v in asdict(e).items() if k != "name"}
+            self.context.tracker.metrics({f"rounds/{e.name}_{k}": v for k, v in values.items()}, step=index)
+
+
+def _effect(e: Effect) -> str:
+    return (
+        f"{e.name}: pressure between molecules {e.between_atm:+.0f} ± {e.between_spread_atm:.0f} atm of {e.wanted_atm:+.0f} "
+        f"on held-out frames, as a whole {e.whole_atm:+.0f} atm; forces moved by {e.forces_rms_kcal_mol_A:.3g} kcal/mol/Å"
+    )
+
+
+def _late_density(run: Run) -> float:
+    """Density of the mean volume over the second half of a short run, in double precision."""
+    from mlff.trajectory import read_thermo
+
+    thermo = read_thermo(run.path)
+    volume = thermo.volume_A3
+    return float(thermo.density_g_cm3[0]) * float(volume[0]) / float(volume[len(volume) // 2 :].mean())

@@ -1,0 +1,54 @@
+"""Liquids by the names of `conf/system/`, for runners that take several of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runners.check import UserError, build
+from runners.options import CONF, suggest
+
+if TYPE_CHECKING:
+    from mlff.system import System
+
+
+@dataclass(frozen=True)
+class Target:
+    """A liquid with its measured density, the temperature it was measured at, and the source."""
+
+    system: System
+    density_g_cm3: float
+    temperature_K: float
+    source: str
+
+    @property
+    def name(self) -> str:
+        """Name of the liquid."""
+        return self.system.name
+
+
+def load_system(name: str, key: str, n_atoms: int | None = None) -> System:
+    """The liquid of `conf/system/<name>.yaml`, or of a YAML file of the user's own; `key` is for messages.
+
+    `n_atoms` overrides the size of its box. Raises `UserError`.
+    """
+    folder = CONF / "system"
+    path = Path(name).expanduser() if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"{key}: {name}: no such system{suggest(name, [p.stem for p in folder.glob('*.yaml')])}")
+    section: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    system: System = build(section.get("system", section), f"{key}: {name}")
+    return system if n_atoms is None else replace(system, n_atoms=n_atoms)
+
+
+def target_of(system: System, key: str) -> Target:
+    """Its measured density nearest to its own temperature; raises `UserError` where none is given with a temperature."""
+    found = [v for v in system.measured if v.density_g_cm3 is not None and v.temperature_K is not None]
+    if not found:
+        raise UserError(f"{key}: {system.name}: no measured density with a temperature in its YAML")
+    best = min(found, key=lambda v: abs((v.temperature_K or 0.0) - system.temperature_K))
+    assert best.density_g_cm3 is not None and best.temperature_K is not None
+    return Target(system, best.density_g_cm3, best.temperature_K, best.source)

@@ -1,0 +1,139 @@
+"""Alignment from the command line: rounds, targets, a sign that is wrong, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlff
+from mlff import dynamics
+from runners.rounds import Rounds
+from tests.command_line import refused, runs_in
+from tests.mlff.liquids import save
+from tests.mlff.samples import model
+
+Run = Callable[..., tuple[int, str, str]]
+SYSTEM = """\
+_target_: mlff.system.System
+name: {name}
+solvents: [{solvent}]
+solvent_amounts: [{n}]
+solvent_unit: count
+density_g_cm3: 0.95
+temperature_K: 300.0
+measured:
+  - _target_: mlff.system.Values
+    source: "made for this test"
+    temperature_K: 298.15
+    density_g_cm3: {density}
+"""
+SHORT = (
+    "md.length_ps=0.03",
+    "md.frame_every_fs=5",
+    "md.max_temperature_K=1e6",
+    "md.max_force_eV_A=1e6",
+    "runner.relaxation.steps=5",
+    "runner.relaxation.limit_eV_A=1e6",
+    "runner.relaxation.soft_start_ps=0",
+    "runner.check_ps=0.02",
+    "runner.rounds=1",
+    "alignment.steps=4",
+    "alignment.frames=4",
+    "data.n_train=4",
+    "data.test=[]",
+    "data.valid_fraction=0.02",
+)
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> tuple[str, ...]:
+    """A model of random weights, one liquid to align and one to watch."""
+    for name, solvent, n, density in (("made_dmc", "DMC", 8, 0.9), ("made_dec", "DEC", 6, 0.97)):
+        text = SYSTEM.format(name=name, solvent=solvent, n=n, density=density)
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    folder = save(model().float(), tmp_path / "start")
+    systems = (f"runner.systems=[{tmp_path / 'made_dmc.yaml'}]", f"runner.watched=[{tmp_path / 'made_dec.yaml'}]")
+    return ("model=mlff", "runner=align", f"checkpoint={folder}", "data=carbonates", *SHORT, *systems)
+
+
+def test_a_round_is_made_told_and_kept(typed: tuple[str, ...], lsmrun: Run, home: Path) -> None:
+    status, out, err = lsmrun(*typed)
+    assert status == 0, err
+    (run,) = runs_in(home)
+    metrics = run.data.metrics
+    assert "made_dmc: 0.9000 g/cm3 at 298.15 K (made for this test); target" in out
+    assert "made_dec: 0.9700 g/cm3 at 298.15 K (made for this test); watched, not aligned" in out
+    assert "sign and unit are right" in out and "pressure changes asked for: made_dmc +" in out
+    assert metrics["rounds/made_dmc_wanted_atm"] > 0
+    assert metrics["rounds/made_dmc_between_atm"] == pytest.approx(metrics["rounds/made_dmc_wanted_atm"], rel=0.5)
+    assert metrics["sign/made_dmc_moved_g_cm3"] < 0
+    for name in ("density/mae_before_g_cm3", "density/mae_after_g_cm3", "watched/mae_before_g_cm3"):
+        assert name in metrics
+    assert metrics["before/forces_mae_meV_per_A"] > 0 and metrics["forces/mae_meV_per_A"] > 0
+    assert mlff.load(next(home.glob("hydra/*/*/model/model.safetensors")))
+    assert not list(home.glob("cache/*/trajectory.h5md"))
+
+
+def test_a_wrong_sign_ends_the_first_round(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Rounds._aligned
+
+    def turned(self: Rounds, index: int, model: Any, liquids: Any) -> Any:
+        from dataclasses import replace
+
+        return right(self, index, model, [replace(one, change_atm=-one.change_atm) for one in liquids])
+
+    monkeypatch.setattr(Rounds, "_aligned", turned)
+    status, _, err = lsmrun(*typed, "runner.watched=[]")
+    assert status == 1 and "the pressure change has the wrong sign or unit (made_dmc: +" in err
+    assert not list(home.glob("hydra/*/*/model"))
+
+
+def test_a_killed_alignment_finds_its_runs_again(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Rounds.check_sign
+    started: list[str] = []
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rounds, "check_sign", interrupted)
+    assert lsmrun(*typed, "runner.watched=[]")[0] == 130
+    monkeypatch.setattr(Rounds, "check_sign", right)
+    simulate = dynamics.simulate
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        started.append("run")
+        return simulate(*arguments, **more)
+
+    monkeypatch.setattr(dynamics, "simulate", counted)
+    status, _, err = lsmrun(*typed, "runner.watched=[]")
+    assert status == 0, err
+    assert len(started) == 3  # two that check the sign and round 1; round 0 was on disk
+    assert len(runs_in(home)) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("runner.systems=[]",), "runner.systems: has no value"),
+        (("runner.systems=[dmcc]",), "runner.systems: dmcc: no such system; did you mean dmc?"),
+        (("runner.systems=[dmc]", "runner.watched=[dmc]"), "runner.watched: dmc is aligned as well"),
+        (("md=nvt",), "md.ensemble=nvt: a density needs npt or npt_full"),
+        (("md.temperature_K=300",), "every liquid has the temperature of its measured density"),
+        (("alignment.most_atm=800",), "alignment.most_atm=800: must be a number <= 500"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, more: tuple[str, ...], said: str
+) -> None:
+    kept = [t for t in typed if not any(t.startswith(m.split("=")[0] + "=") for m in more)]
+    if more == ("md=nvt",):
+        kept = [t for t in kept if not t.startswith("md.")]
+    assert said in refused(lsmrun(*kept, *more)).replace("> 0 and ", "")
+    assert runs_in(home) == []

@@ -1,0 +1,83 @@
+"""Distillation from the command line: what it reports, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlff
+from mlff.distiller import Distiller
+from tests.command_line import refused, runs_in
+from tests.mlff.liquids import liquid, perturbed, save, write_trajectory
+from tests.mlff.samples import model
+
+Run = Callable[..., tuple[int, str, str]]
+SMALL = ("data.n_train=8", "data.test=[]", "data.valid_fraction=0.02", "distillation.epochs=1", "distillation.batch=2")
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> tuple[str, ...]:
+    """Three members of one kin and frames of a liquid."""
+    teacher = model().float()
+    members = [save(perturbed(teacher, seed, 0.02), tmp_path / f"member-{seed}") for seed in range(3)]
+    path = write_trajectory([liquid(k) for k in range(4)], tmp_path / "water.h5md")
+    named = f"checkpoint=[{','.join(map(str, members))}]"
+    return ("model=mlff", "runner=distill", named, "data=carbonates", *SMALL, f"runner.trajectories=[{path}]")
+
+
+def test_three_models_become_one_that_loads(typed: tuple[str, ...], lsmrun: Run, home: Path) -> None:
+    status, out, err = lsmrun(*typed, "runner.stable_ps=0.003")
+    assert status == 0, err
+    (run,) = runs_in(home)
+    metrics = run.data.metrics
+    names = ("forces/mae_meV_per_A", "best_member/forces_mae_meV_per_A", "committee/spread_kcal_mol_A")
+    assert all(metrics[name] > 0 and name in out for name in names)
+    assert metrics["student/stable_ps"] == metrics["best_member/stable_ps"] == 0.003
+    assert metrics["student/from_mean_kcal_mol_A"] <= metrics["best_member/from_mean_kcal_mol_A"]
+    assert "the student starts as " in out and "4 frames of water" in out
+    assert mlff.load(next(home.glob("hydra/*/*/model/model.safetensors"))).dispersion is not None
+
+
+def test_a_killed_distillation_goes_on_to_the_same_end(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = (*typed, "runner.stable_ps=0", "runner.pictures=false", "distillation.epochs=2", "distillation=bamboo2024")
+    quiet = (*quiet, "distillation.learning_rate=1e-3", "distillation.batch=2")
+    assert lsmrun(*quiet, "resume=false")[0] == 0
+    wanted = runs_in(home)[0].data.metrics
+    finish = Distiller._finish_epoch
+
+    def interrupted(self: Distiller, trained: float) -> Any:
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        return finish(self, trained)
+
+    monkeypatch.setattr("runners.checkpoint.Throttle.ready", lambda self: True)
+    monkeypatch.setattr(Distiller, "_finish_epoch", interrupted)
+    assert lsmrun(*quiet)[0] == 130
+    monkeypatch.setattr(Distiller, "_finish_epoch", finish)
+    status, out, err = lsmrun(*quiet)
+    assert status == 0, err
+    _, run = runs_in(home)
+    assert f"going on with the MLflow run {run.info.run_id}" in out
+    for name in ("forces/mae_meV_per_A", "student/from_mean_kcal_mol_A", "epoch/valid/liquid_loss"):
+        assert run.data.metrics[name] == wanted[name], name
+    assert not list(home.glob("cache/distillation-*/state.npz"))
+
+
+def test_wrong_input_is_refused_in_one_line(typed: tuple[str, ...], lsmrun: Run, home: Path) -> None:
+    named = typed[2].removeprefix("checkpoint=[").removesuffix("]").split(",")
+    two = [t for t in typed if not t.startswith("checkpoint")]
+    assert "needs at least 3 models: checkpoint=[a,b,c]" in refused(lsmrun(*two, f"checkpoint=[{named[0]},{named[1]}]"))
+    without = [t for t in typed if not t.startswith("runner.trajectories")]
+    assert "runner.trajectories: has no value" in refused(lsmrun(*without))
+    assert "no such trajectory" in refused(lsmrun(*without, "runner.trajectories=[nothing.h5md]"))
+    assert "no frame after 50 ps" in refused(lsmrun(*typed, "runner.skip_ps=50"))
+    assert "cannot be mixed" in refused(lsmrun(*typed, "data.dispersion=none"))
+    assert "distillation.learns=none: must be one of all, read_out" in refused(
+        lsmrun(*typed, "distillation.learns=none")
+    )
+    assert runs_in(home) == []

@@ -1,0 +1,78 @@
+"""The whole loop at toy sizes: every stage runs, a killed loop goes on, a finished one is only read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlff
+from runners.stages import as_value, differing
+from tests.command_line import refused, runs_in
+
+Run = Callable[..., tuple[int, str, str]]
+TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false")
+
+
+def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
+    lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tblite", reason="tblite makes the labels: pip install 'lsmrun[qm]'")
+    from runners.align import Align
+
+    run = Align.run
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Align, "run", interrupted)
+    status, out, err = lsmrun(*TINY)
+    assert status == 130, err
+    assert "one epoch of" in out and "at most" in out and "in all" in out
+    monkeypatch.setattr(Align, "run", run)
+    status, out, err = lsmrun(*TINY)
+    assert status == 0, err
+    # what had ended is read, what was killed is done
+    assert out.count("done before, in") == 11 and "== align: lsmrun model=mlff runner=align" in out
+    names = ("loop/labels", "student/forces_mae_meV_per_A", "density/mae_before_g_cm3", "watched/dec_after_g_cm3")
+    assert all(name in out for name in names)
+    (folder,) = home.glob("loop/*")
+    assert mlff.load(folder / "align" / "model" / "model.safetensors").trained[[1, 3, 6, 8, 9, 15]].all()
+    with (folder / "densities.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    assert {name: row["aligned"] for name, row in rows.items()} == {"dmc": "true", "dec": "false"}
+    assert all(row["source"] for row in rows.values())
+    curve = (folder / "learning_curve.csv").read_text(encoding="utf-8").splitlines()
+    assert len(curve) == 1 + 2 * 3
+    children = [r for r in runs_in(home) if "mlflow.parentRunId" in r.data.tags]
+    parents = {r.data.tags["mlflow.parentRunId"] for r in children}
+    assert len(parents) == 1 and len({r.data.tags["mlflow.runName"] for r in children}) == 12
+    done = json.loads((folder / "distill" / "done.json").read_text(encoding="utf-8"))
+    assert done["command"].startswith("lsmrun model=mlff runner=distill data=labelled")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("runner.aligned=[]", "runner.aligned: has no value"),
+        ("runner.watched=[dmcc]", "runner.watched: dmcc: no such system; did you mean dmc?"),
+        ("runner.aligned=[novec7000]", "novec7000"),
+        ("runner.labelled=[dmc] runner.aligned=[ec30_emc70_lipf6_0p92m]", "has elements that no labelled liquid has"),
+        ("runner.members=2", "runner.members=2: must be a whole number >= 3"),
+        ("alignment.whole=7", "alignment.whole=7: must be true or false"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_runs(lsmrun: Run, home: Path, typed: str, said: str) -> None:
+    assert said in refused(lsmrun(*TINY, *typed.split()))
+    assert runs_in(home) == [] and not list(home.glob("loop/*"))
+
+
+def test_only_what_differs_is_typed_again() -> None:
+    training = {"epochs": 7, "batch": 8, "weights": {"_target_": "mlff.losses.Weights", "energy": 2.5, "forces": None}}
+    found = differing("training", ["model=mlff", "training=modern"], {"training": training})
+    assert found == ["training.epochs=7", "training.weights.energy=2.5"]
+    assert as_value(["a b", None, 1.5, True]) == "['a b',null,1.5,true]" and as_value("it's") == r"'it\'s'"
