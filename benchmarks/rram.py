@@ -122,4 +122,4 @@ def _size(encoder: Encoder) -> str:
 
 
 def _seconds(times: Times, n: int) -> str:
-    return f"{times.wall_ms * n / 1e3:.1f} s in all"
+    return f"{times.cpu_ms * n / 1e3:.1f} CPU s in all"
