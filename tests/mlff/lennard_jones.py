@@ -22,7 +22,7 @@ KELVIN, ATM = 119.8, EPSILON / SIGMA**3 / (101325 * units.Pascal)
 
 
 class LennardJones(Calculator):
-    """Periodic boxes of nearly right angles, wider than 6 sigma; energies in eV, without a step where `shifted`."""
+    """Periodic boxes of nearly right angles, wider than 6 sigma; energies in eV; `shifted` has no step and no correction."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
 
@@ -30,6 +30,7 @@ class LennardJones(Calculator):
         super().__init__()
         self.calls = 0
         self.at_cutoff = 4 * (CUTOFF**-12 - CUTOFF**-6) if shifted else 0.0
+        self.corrected = not shifted
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
@@ -41,8 +42,8 @@ class LennardJones(Calculator):
         energy, forces, virial = _pairs(self.atoms.positions / SIGMA, cell, inverse, CUTOFF, self.at_cutoff)
         density = n * SIGMA**3 / volume
         near3, near9 = CUTOFF**-3, CUTOFF**-9
-        energy += n * 8 / 3 * np.pi * density * (near9 / 3 - near3)
-        tail = 16 / 3 * np.pi * density**2 * (2 / 3 * near9 - near3) * EPSILON / SIGMA**3
+        energy += self.corrected * n * 8 / 3 * np.pi * density * (near9 / 3 - near3)
+        tail = self.corrected * 16 / 3 * np.pi * density**2 * (2 / 3 * near9 - near3) * EPSILON / SIGMA**3
         stress = -virial * EPSILON / volume - tail * np.eye(3)
         self.results = {
             "energy": energy * EPSILON,
