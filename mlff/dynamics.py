@@ -163,9 +163,9 @@ def simulate(
     target = dynamics.temperature_K or temperature_K
     if target is None:
         raise ValueError("temperature_K: has no value; give md.temperature_K=...")
-    atoms = atoms.copy()
+    atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
-    if state is None and not atoms.has("momenta"):
+    if not atoms.has("momenta"):
         set_velocities(atoms, target, seed)
     rng = generator(seed, "dynamics")
     integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
