@@ -44,7 +44,7 @@ def test_a_packed_box_is_cut_labelled_and_trained_on(lsmrun: Run, home: Path) ->
 
     network = [f"model.network.{k}" for k in ("width=16", "heads=4", "n_radial=8", "hidden=8")]
     typed = ("model=mlff", "data=labelled", f"data.train={folder / 'frames.xyz'}", "training.epochs=1", *network)
-    status, out, err = lsmrun(*typed, "runner.pictures=false", "data.split=random")
+    status, out, err = lsmrun(*typed, "runner.pictures=false", "data.valid_fraction=0")
     assert status == 0, err
     assert "dispersion: labels included" in out
 
