@@ -80,7 +80,7 @@ class Cut:
     ions_first: Annotated[
         float, Field(ge=0, le=1, description="share of clusters around an ion, where there are any")
     ] = 0.5
-    largest_charge: Annotated[int, Field(ge=0, description="of a cluster, either sign, e")] = 1
+    largest_charge: Annotated[int, Field(ge=1, description="of a cluster, either sign, e")] = 1
 
     def __post_init__(self) -> None:
         if self.fewest > self.most:
@@ -101,7 +101,9 @@ def cut(
     ions = np.flatnonzero(charges)
     around_ion = len(ions) > 0 and rng.random() < settings.ions_first
     pool = ions if around_ion else np.arange(len(molecules))
-    fitting = [k for k in pool if len(molecules[k]) <= settings.most_atoms]
+    fitting = [
+        k for k in pool if len(molecules[k]) <= settings.most_atoms and abs(charges[k]) <= settings.largest_charge
+    ]
     if not fitting:
         raise ValueError(f"most_atoms={settings.most_atoms}: every molecule of {source or 'the box'} has more")
     first = int(rng.choice(fitting))
@@ -113,7 +115,7 @@ def cut(
             break
         if k == first or n_atoms + len(molecules[k]) > settings.most_atoms:
             continue
-        if abs(total + charges[k]) > max(settings.largest_charge, abs(total)):
+        if abs(total + charges[k]) > settings.largest_charge:
             continue
         chosen.append(int(k))
         n_atoms, total = n_atoms + len(molecules[k]), total + charges[k]
