@@ -37,6 +37,7 @@ def relax(
 ) -> Atoms:
     """A copy of the box, minimised and brought to the temperature, with velocities; raises `BlowUp`.
 
+    Velocities of a file are kept only where nothing is done to the box.
     `progress` is told force calls done and in all.
     """
     atoms = atoms.copy()
@@ -53,7 +54,8 @@ def relax(
     total = r.steps + n_soft
     if r.steps:
         atoms = _minimised(atoms, calculator, r, lambda done: progress(done, total))
-    set_velocities(atoms, temperature_K, seed)
+    if total or not atoms.has("momenta"):
+        set_velocities(atoms, temperature_K, seed)
     if n_soft:
         state = simulate(
             atoms,

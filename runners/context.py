@@ -60,6 +60,7 @@ class Context:
     system: Any
     md: Any
     labels: Any
+    properties: Any
     seed: int
     threads: int
     data_root: Path

@@ -72,6 +72,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         system=plan.parts.get("system"),
         md=plan.parts.get("md"),
         labels=plan.parts.get("labels"),
+        properties=plan.parts.get("properties"),
         seed=options.seed,
         threads=options.threads or usable_cores(),
         data_root=data_folder(options.paths.data),

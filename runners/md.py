@@ -52,6 +52,9 @@ class MolecularDynamics:
             f"{p.box.composition}: {len(atoms)} atoms, {atoms.get_volume() ** (1 / 3):.2f} Å, "
             f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} at {target:g} K for {context.md.length_ps:g} ps"
         )
+        if p.box.charges:
+            told = ", ".join(f"{name} {charge:+g}" for name, charge in p.box.charges.items())
+            context.progress.say(f"charges in e: {told}; all other species neutral")
         calculator = p.models.calculator(context.threads)
         sections = {name: context.config.get(name) for name in ("system", "md", "runner")}
         about = {**sections, "models": p.models.fingerprint, "seed": context.seed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +84,16 @@ def locate_checkpoint(context: Context) -> Path:
 
 
 def locate(context: Context, name: str) -> Path:
-    """File or folder of a saved model: a path, or from the store by run id or by the name of its latest run."""
+    """File or folder of a saved model: a path, or from the store by run id or by the name of its latest run.
+
+    A relative path that does not exist is looked for in the folder LSMRUN_REFERENCE: weights that cannot be shipped.
+    """
     path = Path(name).expanduser()
     if path.exists():
         return path
+    elsewhere = Path(os.environ.get("LSMRUN_REFERENCE", "")).expanduser() / path
+    if os.environ.get("LSMRUN_REFERENCE") and elsewhere.exists():
+        return elsewhere
     if "/" in name or path.suffix in SUFFIXES:
         raise UserError(f"checkpoint={name}: no such file or folder")
     try:

@@ -23,6 +23,8 @@ import yaml
 from runners.provenance import cpu_model, git_state
 
 FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "command")
+COURSES = ("epoch/", "init/", "time/", "fold/", "stage-")
+"""Metrics that tell how a run went, not what it found."""
 MARK = "<!-- table {name} -->"
 END = "<!-- end -->"
 
@@ -102,7 +104,7 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     job, client = job_of(overrides), open_store(home_folder("./runs")).client()
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`lsmrun.job` = '{job}'", order_by=["attributes.start_time DESC"])
-    metrics = {k: v for k, v in runs[0].data.metrics.items() if not k.startswith(("epoch/", "init/", "time/", "fold/"))}
+    metrics = {k: v for k, v in runs[0].data.metrics.items() if not k.startswith(COURSES)}
     return {
         "job": job,
         "date": time.strftime("%Y-%m-%d"),

@@ -95,12 +95,11 @@ def open_models(context: Context) -> Models:
 
 
 def _typed_settings(context: Context) -> dict[str, Any]:
-    typed = [o.lstrip("+").partition("=")[0].removeprefix("model.") for o in context.overrides if "model." in o]
+    keys = [o.lstrip("+").partition("=")[0] for o in context.overrides]
+    typed = [key.removeprefix("model.") for key in keys if key.startswith("model.")]
     for key in typed:
         if key not in CHANGEABLE:
-            raise UserError(
-                f"model.{key}: the model is that of the checkpoint; of it can be set {', '.join(CHANGEABLE)}"
-            )
+            raise UserError(f"model.{key}: the checkpoint's model is fixed; of it can be set {', '.join(CHANGEABLE)}")
     return {key: context.config["model"][key] for key in typed}
 
 

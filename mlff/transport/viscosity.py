@@ -19,6 +19,8 @@ from mlff.transport.displacements import Window
 from mlff.transport.relaxation import Relaxation, fit_relaxation
 
 SPREAD_AT_CUT = 0.4
+LEAST_WINDOW_PS = 1.0
+"""No stress of a molecular liquid has relaxed before: a window that noise closes earlier says nothing of the viscosity."""
 POINTS = 150
 """Points of the running integral that are fitted."""
 SLOWEST = 1 / 3
@@ -38,7 +40,7 @@ class Viscosity:
     slowest_ps: float
     """The longer relaxation time of the fit."""
     too_short: bool
-    """The slowest part sits at the longest time that the window allows: the runs are too short for this liquid."""
+    """The window is shorter than any liquid's relaxation, or the slowest part sits at the longest time that it allows."""
     time_ps: Floats
     running: Floats
     spread: Floats
@@ -109,6 +111,8 @@ def viscosity(
 
 
 def _is_too_short(fit: Relaxation, window_ps: float) -> bool:
+    if window_ps < LEAST_WINDOW_PS:
+        return True
     slow_share = fit.amplitudes[0, 1] / max(fit.plateau[0], 1e-300)
     return bool(fit.plateau[0] <= 0 or (fit.times[0, 1] > 0.9 * SLOWEST * window_ps and slow_share > 0.3))
 

@@ -1,0 +1,84 @@
+"""Whether an estimate is worth printing, what it would take if not, and what error a planned run can expect."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import constants
+
+from mlff.transport.blocks import Estimate
+
+LARGEST_RELATIVE = 0.5
+"""A quantity with a larger 95 % error, as a share of its value, is not resolved."""
+LEAST_PAIRS = 20
+"""Fewer ion pairs x replicas give no collective conductivity: it has one sample a box, whatever its size."""
+
+COMPRESSIBILITY_PA = 6e-10
+VOLUME_RELAXATION_PS = 2.0
+STRESS_WINDOW_PS = 20.0
+DIFFUSION_WINDOW_PS = 40.0
+"""What organic carbonates at room temperature are like, within a factor of two: what expectations are made of."""
+
+
+def what_it_takes(
+    estimate: Estimate,
+    *,
+    n_replicas: int,
+    ion_pairs: int | None = None,
+    diffusive: bool = True,
+    too_short: bool = False,
+) -> str | None:
+    """None if the estimate is resolved, else what a run would need, in one phrase.
+
+    `ion_pairs` (of one box) is given for collective conductivities only; `too_short` marks a relaxation that was not
+    seen to its end.
+    """
+    if ion_pairs is not None and ion_pairs * n_replicas < LEAST_PAIRS:
+        wanted = -(-LEAST_PAIRS // max(ion_pairs, 1))
+        return f"{ion_pairs} ion pairs x {n_replicas} replicas, {LEAST_PAIRS} are needed: {wanted} replicas, or a larger box"
+    if not diffusive:
+        return "motion is not diffusive within a quarter of a block: runs several times as long"
+    if too_short:
+        return "the stress has not relaxed within the fit window: runs several times as long"
+    if not math.isfinite(estimate.error):
+        return "too few independent blocks for an error bar: longer runs, or more replicas"
+    if estimate.relative_error > LARGEST_RELATIVE or estimate.value <= 0:
+        factor = max((estimate.error / max(abs(estimate.value), 0.1 * estimate.error) / LARGEST_RELATIVE) ** 2, 2.0)
+        return f"the error is {100 * estimate.relative_error:.0f} % of the value: about {factor:.0f} times the simulated time"
+    return None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run will consist of; times in ps for each replica."""
+
+    n_replicas: int
+    density_ps: float
+    transport_ps: float
+    volume_A3: float
+    temperature_K: float
+    n_solvent: int
+    n_ions: int
+    n_pairs: int
+
+
+def expected_errors(p: Planned) -> dict[str, float]:
+    """Expected 95 % errors as shares of the values, from the scaling of fluctuations; inf is what cannot be resolved.
+
+    They hold for a liquid as the constants above describe and grow for slower ones. Two standard errors stand for 95 %.
+    """
+    thermal = constants.k * p.temperature_K * COMPRESSIBILITY_PA / (p.volume_A3 * 1e-30)
+    found = {"density": 2 * math.sqrt(thermal * 2 * VOLUME_RELAXATION_PS / (0.8 * p.density_ps * p.n_replicas))}
+    if p.transport_ps <= 0:
+        return found
+    time = p.transport_ps * p.n_replicas
+    found["viscosity"] = 2 * math.sqrt(2 * STRESS_WINDOW_PS / (5 * time))
+    one_track = 2 * math.sqrt(2 * DIFFUSION_WINDOW_PS / (3 * time))
+    if p.n_solvent:
+        found["diffusion of solvent"] = one_track / math.sqrt(p.n_solvent)
+    if p.n_pairs:
+        found["diffusion of ions"] = one_track / math.sqrt(p.n_ions / 2)
+        found["conductivity, Nernst-Einstein"] = one_track / math.sqrt(p.n_ions)
+        found["conductivity"] = one_track if p.n_pairs * p.n_replicas >= LEAST_PAIRS else math.inf
+    return found

@@ -1,0 +1,68 @@
+"""Which dynamics may give which property; what is resolved, what it would take, and what to expect."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from mlff.dynamics import Dynamics
+from mlff.protocol import Protocol
+from mlff.transport import Estimate
+from mlff.transport.resolved import Planned, expected_errors, what_it_takes
+
+NPT, SETTLE = Dynamics(ensemble="npt"), Dynamics(ensemble="csvr", temperature_damping_fs=100.0)
+
+
+def protocol(**settings: object) -> Protocol:
+    return Protocol(**({"replicas": 2, "density": NPT, "settle": SETTLE} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"transport": Dynamics(ensemble="langevin")}, "friction and noise on every atom slow diffusion"),
+        ({"transport": NPT}, "a barostat moves the atoms"),
+        ({"transport": Dynamics(ensemble="csvr", temperature_damping_fs=100.0)}, "disturbs transport; at least 1000"),
+        ({"transport": Dynamics(ensemble="nvt", temperature_damping_fs=999.0)}, "at least 1000"),
+        ({"density": SETTLE}, "a density needs npt"),
+        ({"settle": NPT}, "settle.ensemble=npt"),
+        ({"transport": Dynamics(ensemble="nve"), "replicas": 1, "blocks": 1}, "two blocks in all"),
+    ],
+)
+def test_dynamics_that_spoil_a_property_are_refused(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        protocol(**settings)
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "csvr"])
+def test_weak_thermostats_are_fine(ensemble: str) -> None:
+    assert protocol(transport=Dynamics(ensemble=ensemble)).transport is not None
+    assert protocol().transport is None
+
+
+def test_what_is_not_resolved_says_what_it_would_take() -> None:
+    good, wide = Estimate(1.0, 0.05, 9), Estimate(1.0, 0.5, 9)
+    assert what_it_takes(good, n_replicas=2) is None
+    assert "about 5 times the simulated time" in str(what_it_takes(wide, n_replicas=2))
+    assert "times the simulated time" in str(what_it_takes(Estimate(-1.0, 0.05, 9), n_replicas=2))
+    assert "too few independent blocks" in str(what_it_takes(Estimate(1.0, math.inf, 1), n_replicas=1))
+    assert "10 ion pairs x 1 replicas, 20 are needed: 2 replicas" in str(
+        what_it_takes(good, n_replicas=1, ion_pairs=10)
+    )
+    assert what_it_takes(good, n_replicas=2, ion_pairs=10) is None
+    assert "not diffusive" in str(what_it_takes(good, n_replicas=2, diffusive=False))
+    assert "has not relaxed" in str(what_it_takes(good, n_replicas=2, too_short=True))
+
+
+def test_expected_errors_fall_with_the_square_root_of_time() -> None:
+    def planned(time: float, pairs: int = 10) -> dict[str, float]:
+        return expected_errors(Planned(2, time, time, 8000.0, 300.0, 50, 2 * pairs, pairs))
+
+    short, long = planned(100.0), planned(400.0)
+    assert {k: short[k] / long[k] for k in short} == pytest.approx(dict.fromkeys(short, 2.0))
+    assert short["diffusion of solvent"] < short["diffusion of ions"] < short["conductivity"]
+    assert math.isinf(planned(100.0, 4)["conductivity"])
+    only_density = expected_errors(Planned(3, 20.0, 0.0, 8000.0, 300.0, 50, 0, 0))
+    assert list(only_density) == ["density"] and 0.001 < only_density["density"] < 0.05

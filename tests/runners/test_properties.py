@@ -1,0 +1,144 @@
+"""`runner=properties` from the command line: stages, report, resuming, own trajectories, and what is refused.
+
+The model is a small network with random weights: its liquid means nothing, but every stage runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mlff.get import NetworkParameters
+from mlff.model import ForceField, ForceFieldParameters
+from mlff.weights import dump
+from tests.command_line import refused, runs_in
+
+Run = Callable[..., tuple[int, str, str]]
+BOX = ("system=dmc", "system.n_atoms=96", "system.density_g_cm3=1.0")
+CALM = ("runner.relaxation.steps=0", "runner.relaxation.soft_start_ps=0")
+SHORT = (
+    *CALM,
+    "properties.density.length_ps=0.05",
+    "properties.settle.length_ps=0.005",
+    "properties.transport.length_ps=0.165",
+    "properties.transport.frame_every_fs=5",
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved force field without charges and dispersion, its forces too small to matter."""
+    torch.manual_seed(0)
+    network = NetworkParameters(width=16, heads=4, n_radial=8, hidden=8)
+    field = ForceField(ForceFieldParameters(network=network, charges=False, dispersion="none"))
+    with torch.no_grad():
+        for weight in field.energy.parameters():
+            weight *= 0.1
+    tensors, settings = dump(field)
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "model.safetensors").write_bytes(tensors)
+    about = {"format": "lsmrun-force-field-1", "labels": {}, "config": {}}
+    (folder / "model.yaml").write_text(settings + yaml.safe_dump(about))
+    return folder / "model.safetensors"
+
+
+def test_every_stage_runs_and_is_reported(lsmrun: Run, home: Path, model: Path) -> None:
+    status, out, err = lsmrun("runner=properties", *BOX, *SHORT, f"checkpoint={model}")
+    assert status == 0, err
+    (run,) = runs_in(home)
+    found = run.data.metrics
+    assert {"md/temperature_K", "md/volume_A3", "cost/ms_per_step"} <= found.keys()
+    assert {"md/density_g_cm3", "unresolved/density_g_cm3"} & found.keys()
+    assert {"unresolved/viscosity_mPa_s", "unresolved/viscosity_error_mPa_s"} <= found.keys()  # 0.2 ps see no viscosity
+    assert {"md/diffusion_box_DMC_m2_s", "unresolved/diffusion_box_DMC_m2_s"} & found.keys()
+    assert "stage-density-0/density_g_cm3" in found
+    assert "expected 95 % error of density" in out and "ms a step: about" in out
+    assert "viscosity: not resolved (" in out and "measured 0.585 at 298.15 K" in out
+    assert "md/viscosity_mPa_s" not in out and "md/viscosity_mPa_s" not in found
+    from runners.store import open_store
+
+    client = open_store(home).client()
+    pictures = {f.path for f in client.list_artifacts(run.info.run_id, "pictures")}
+    assert pictures == {f"pictures/{n}.png" for n in ("density", "viscosity", "displacements", "radial")}
+    assert {"curves.npz", "properties.txt"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
+    left = list((home / "cache").glob("md-stage-*/*.h5md"))
+    assert not left
+
+
+def test_a_killed_run_goes_on_with_the_stage_it_was_in(
+    lsmrun: Run, home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlff.dynamics
+    import mlff.properties
+
+    command = ("runner=properties", *BOX, *SHORT, "properties.replicas=1", "properties.blocks=2", f"checkpoint={model}")
+    simulate, density, lengths = mlff.dynamics.simulate, mlff.properties.density, []
+
+    def counted(*arguments: object, **more: object) -> object:
+        lengths.append(arguments[2].length_ps)
+        return simulate(*arguments, **more)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlff.dynamics, "simulate", counted)
+    monkeypatch.setattr(mlff.properties, "density", killed)
+    assert lsmrun(*command)[0] != 0
+    monkeypatch.setattr(mlff.properties, "density", density)
+    status, _, err = lsmrun(*command)
+    assert status == 0, err
+    assert lengths == [0.05, 0.005, 0.165]  # the density was not simulated again
+    (run,) = runs_in(home)
+    assert run.info.status == "FINISHED"
+    whole = lsmrun(*command, "resume=false", "tracking.name=unbroken")
+    assert whole[0] == 0 and len(lengths) == 6
+    first, second = (r.data.metrics for r in runs_in(home))
+    key = "unresolved/viscosity_mPa_s"
+    assert first[key] == second[key]
+
+
+def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Path, tmp_path: Path) -> None:
+    common = (*BOX, *CALM, "runner.pictures=false", f"checkpoint={model}", "md.length_ps=0.2", "md.frame_every_fs=5")
+    for ensemble in ("nve", "npt"):
+        status, out, err = lsmrun("runner=md", f"md={ensemble}", *common)
+        assert status == 0, err
+        path = next(line for line in out.splitlines() if line.startswith("trajectory: ")).split()[1]
+        status, out, err = lsmrun("runner=properties", "system=dmc", f"runner.trajectory=[{path}]")
+        assert status == 0, err
+        assert ("density: " in out) == (ensemble == "npt")
+        assert ("self-diffusion of DMC" in out) == (ensemble == "nve")
+    assert "md/temperature_K" in runs_in(home)[1].data.metrics
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("properties.transport.ensemble=langevin",), "friction and noise on every atom"),
+        (("properties.transport.temperature_damping_fs=50",), "at least 1000"),
+        (("properties.replicas=0",), "properties.replicas=0: must be a whole number >= 1"),
+        (("properties=quik",), "quick"),
+        (("runner.trajectory=[no.h5md]",), "no.h5md: no such trajectory"),
+        (("checkpoint=nowhere.safetensors",), "checkpoint=nowhere.safetensors: no such file"),
+    ],
+)
+def test_what_is_refused(lsmrun: Run, typed: tuple[str, ...], told: str) -> None:
+    assert told in refused(lsmrun("runner=properties", "system=dmc", *typed))
+
+
+def test_ions_need_a_model_that_knows_charges(lsmrun: Run, model: Path, tmp_path: Path) -> None:
+    status, _, err = lsmrun("runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", f"checkpoint={model}")
+    assert status == 2 and "predicts no charges, the box holds Li, PF6" in err and err.count("\n") == 1
+
+
+def test_weights_are_also_looked_for_in_the_reference_folder(
+    lsmrun: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSMRUN_REFERENCE", str(model.parent))
+    status, _, err = lsmrun(
+        "runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", "checkpoint=model.safetensors"
+    )
+    assert status == 2 and "predicts no charges" in err
