@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from mlff.frames import Batch
 from mlff.labelled import LABELS, LabelledFrame
 from mlff.model import ForceField, Geometry
 from mlff.units import DEBYE_EA
+
+Each = Callable[[Callable[[LabelledFrame], "ReadyFrame"], Iterable[LabelledFrame]], Iterable["ReadyFrame"]]
+"""How a function goes over frames: `map`, or that of a pool of processes."""
 
 MOST_BYTES = 8 * 2**30
 """Coulomb matrices of all frames together; more is refused before the machine runs out of memory."""
@@ -87,22 +91,28 @@ def ready_frames(
     *,
     labels: Sequence[str],
     dispersion_in_labels: bool,
+    each: Each = map,
 ) -> Iterator[ReadyFrame]:
     """What training needs of each frame, for the labels it uses; `reference` `(87,)` kcal/mol by atomic number.
 
     A dispersion that the labels contain and the model has is taken off here, the model's own term being the same at
-    every step. Raises `ValueError` that names the frame, and where the matrices would not fit into memory.
+    every step. `each` may be a pool's `map`, its processes forked. Raises `ValueError` that names the frame, and where
+    the matrices would not fit into memory.
     """
     p = model.parameters_of
     exact = copy.deepcopy(model).double()
     bare = exact.changed(dispersion="none") if p.dispersion != "none" and not dispersion_in_labels else exact
     _check_memory(frames, bool(p.charges), "virial" in labels)
-    for frame in frames:
-        try:
-            batch = bare.batch(frame.configuration)
-            yield _ready(frame, bare, batch, reference, labels, model.dtype)
-        except ValueError as error:
-            raise ValueError(f"{frame.name}: {error}") from error
+    yield from each(partial(_prepared, bare, reference, labels, model.dtype), frames)
+
+
+def _prepared(
+    model: ForceField, reference: NDArray[np.float64], labels: Sequence[str], dtype: torch.dtype, frame: LabelledFrame
+) -> ReadyFrame:
+    try:
+        return _ready(frame, model, model.batch(frame.configuration), reference, labels, dtype)
+    except ValueError as error:
+        raise ValueError(f"{frame.name}: {error}") from error
 
 
 def _check_memory(frames: Sequence[LabelledFrame], charges: bool, virial: bool) -> None:

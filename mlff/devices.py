@@ -11,7 +11,8 @@ Device = Literal["cpu", "cuda", "auto"]
 
 def find_device(name: Device) -> torch.device:
     """The device of that name; `auto` is a GPU where there is one. Raises `ValueError` for a GPU that is not there."""
-    there = torch.cuda.is_available()
+    # asked only where it matters: a process that has looked for a GPU can fork no others that use it
+    there = name != "cpu" and torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ValueError("training.device=cuda: torch finds no CUDA device on this machine; set cpu or auto")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    return torch.device("cuda" if there else "cpu")

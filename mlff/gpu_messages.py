@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -27,7 +26,7 @@ def _add(x, at, value, inside):
     tl.atomic_add(x + at, value, mask=inside, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_pairs"])
 def _forward(
     pair_i, pair_j, qkv, e, envelope, u, m, M, n_pairs,
     vectors: tl.constexpr, H: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
@@ -58,7 +57,7 @@ def _forward(
                 _add(M, (3 * i + d) * W + lane, value * along, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_pairs"])
 def _backward(
     pair_i, pair_j, qkv, e, envelope, u, gm, gM, g_qkv, g_e, g_envelope, g_u, n_pairs,
     vectors: tl.constexpr, H: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
@@ -115,7 +114,7 @@ def _backward(
     tl.store(g_u + 3 * p + 2, by_z, mask=keep)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_pairs"])
 def _second(
     pair_i, pair_j, qkv, e, envelope, u, gm, gM, t_qkv, t_e, t_envelope, t_u,
     s_qkv, s_e, s_envelope, s_u, s_m, s_M, n_pairs,
@@ -194,31 +193,26 @@ class _TritonKernels:
         n, heads, three = x.qkv.shape
         m = x.qkv.new_zeros(n, heads * three // 3)
         M = x.qkv.new_zeros((n, 3, m.shape[1]) if vectors else 1)
-        self._run(_forward, x, vectors, m, M)
+        _run(_forward, x, vectors, (), (m, M))
         return m, M
 
     def backward(self, x: Inputs, vectors: bool, gm: Tensor, gM: Tensor) -> tuple[Tensor, ...]:
-        made = (torch.zeros_like(x.qkv), *map(torch.empty_like, (x.e, x.envelope, x.u)))
-        self._run(_backward, x, vectors, gm, gM, *made)
+        made = tuple(x.qkv.new_zeros(t.shape) for t in (x.qkv, x.e, x.envelope, x.u))
+        _run(_backward, x, vectors, (gm, gM), made)
         return made
 
     def second(self, x: Inputs, vectors: bool, gm: Tensor, gM: Tensor, t: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        made = (
-            torch.zeros_like(x.qkv),
-            *map(torch.empty_like, (x.e, x.envelope, x.u)),
-            torch.zeros_like(gm),
-            torch.zeros_like(gM),
-        )
-        self._run(_second, x, vectors, gm, gM, *t, *made)
+        made = tuple(x.qkv.new_zeros(t.shape) for t in (x.qkv, x.e, x.envelope, x.u, gm, gM))
+        _run(_second, x, vectors, (gm, gM, *t), made)
         return made
 
-    @staticmethod
-    def _run(kernel, x: Inputs, vectors: bool, *more: Tensor) -> None:
-        n, heads, d = len(x.i), x.qkv.shape[1], x.qkv.shape[2] // 3
-        given = (x.i, x.j, x.qkv, x.e, x.envelope, x.u, *more)
-        if n:
-            grid = (triton.cdiv(n, PAIRS),)
-            kernel[grid](*(t.contiguous() for t in given), n, vectors, heads, d, PAIRS)
+
+def _run(kernel, x: Inputs, vectors: bool, given: tuple[Tensor, ...], made: tuple[Tensor, ...]) -> None:
+    """One pass; what is given may lie in memory as it likes, what is made is filled in place."""
+    n, heads, d = len(x.i), x.qkv.shape[1], x.qkv.shape[2] // 3
+    if n:
+        read = (t.contiguous() for t in (x.i, x.j, x.qkv, x.e, x.envelope, x.u, *given))
+        kernel[(triton.cdiv(n, PAIRS),)](*read, *made, n, vectors, heads, d, PAIRS)
 
 
 KERNELS = _TritonKernels()

@@ -53,6 +53,23 @@ def divided(frames: Sequence[ReadyFrame], n: int) -> list[list[ReadyFrame]]:
 
 
 @dataclass
+class Clock:
+    """Wall time, and CPU time of all threads, that training has taken so far, over all its sittings."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    _started: tuple[float, float] = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Begin a sitting."""
+        self._started = (time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s)
+
+    def read(self) -> None:
+        """Bring both times up to now."""
+        self.wall_s, self.cpu_s = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
+
+
+@dataclass
 class _Position:
     """Where a run is."""
 
@@ -94,7 +111,7 @@ class Trainer:
         self.best = self.flat.values.clone()
         # terms of the loss times frames so far in the epoch, and the frames
         self.at = _Position()
-        self.seconds = 0.0
+        self.clock = Clock()
         self.sums = torch.zeros(len(self.loss.terms) + 1, dtype=torch.float64, device=device)
         self.history: list[dict[str, float]] = []
 
@@ -227,7 +244,7 @@ class Trainer:
             "sums": self.sums,
             "position": torch.tensor([self.at.epoch, self.at.batch, self.at.step, self.at.best_epoch]),
             "best_loss": torch.tensor(self.at.best_loss, dtype=torch.float64),
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "seconds": torch.tensor([self.clock.wall_s, self.clock.cpu_s], dtype=torch.float64),
         }
         for k, entry in self.optimiser.state_dict()["state"].items():
             arrays |= {f"optimiser.{k}.{name}": value for name, value in entry.items()}
@@ -246,7 +263,7 @@ class Trainer:
         self.sums.copy_(torch.from_numpy(arrays["sums"]))
         epoch, batch, step, best = arrays["position"].tolist()
         self.at = _Position(epoch, batch, step, best, float(arrays["best_loss"]))
-        self.seconds = float(arrays["seconds"])
+        self.clock = Clock(*arrays["seconds"].tolist())
         content = self.optimiser.state_dict()
         content["state"] = {}
         for name, value in arrays.items():
@@ -274,18 +291,19 @@ def train(
 
     Raises `FloatingPointError` where the loss is no longer a number.
     """
-    at, before, started = trainer.at, trainer.seconds, time.perf_counter()
+    at, clock = trainer.at, trainer.clock
+    clock.start()
     for epoch in range(at.epoch, trainer.options.epochs):
         batches = trainer.batches(epoch)
         for indices in batches[at.batch :]:
             trainer.step(indices)
             at.batch += 1
-            trainer.seconds = before + time.perf_counter() - started
+            clock.read()
             if at.batch < len(batches):
                 save(trainer.state)
             progress(at.step, trainer.n_steps)
         values = trainer.finish_epoch()
-        trainer.seconds = before + time.perf_counter() - started
+        clock.read()
         if not math.isfinite(values["train/loss"]):
             raise FloatingPointError(
                 f"the loss is {values['train/loss']} at epoch {epoch + 1}: lower the learning rate"
