@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -26,8 +26,10 @@ from torch import Tensor
 
 from mlff.batches import ReadyFrame, TrainingBatch, join
 from mlff.losses import Weights
-from mlff.opinions import Opinions
-from mlff.training_pass import Predicted
+
+if TYPE_CHECKING:
+    from mlff.opinions import Opinions
+    from mlff.training_pass import Predicted
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

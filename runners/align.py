@@ -62,10 +62,6 @@ class Align:
         """Open model and labels, find the targets, before a run exists."""
         from mlff.trainable import check_dispersion
 
-        saved = open_force_field(context)
-        source = frames_only(context, saved_data(context, saved))
-        labels = load_labels(context, source)
-        check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
         if context.md.ensemble not in ("npt", "npt_full"):
             raise UserError(f"md.ensemble={context.md.ensemble}: a density needs npt or npt_full")
         if context.md.temperature_K is not None:
@@ -78,6 +74,9 @@ class Align:
         doubled = {t.name for t in parts[0]} & {t.name for t in parts[1]}
         if doubled:
             raise UserError(f"runner.watched: {min(doubled)} is aligned as well")
+        saved = open_force_field(context)
+        labels = load_labels(context, frames_only(context, saved_data(context, saved)))
+        check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
         return _Prepared(saved.model, labels, *parts)
 
     def run(self, context: Context) -> dict[str, float]:

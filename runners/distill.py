@@ -69,9 +69,6 @@ class Distill:
         from mlff.trajectory import read_trajectory
 
         members = open_members(context)
-        source = frames_only(context, saved_data(context, members[0]))
-        labels = load_labels(context, source)
-        check_dispersion({**{m.path.parent.name: m.dispersion for m in members}, labels.name: labels.dispersion})
         if not self.trajectories:
             raise UserError(
                 "runner.trajectories: has no value; give runner.trajectories=[<H5MD file of runner=md>, ...]"
@@ -85,6 +82,8 @@ class Distill:
         for name in set(names):
             if names.count(name) < 3:
                 raise UserError(f"runner.trajectories: {names.count(name)} frames of {name}, at least 3 are needed")
+        labels = load_labels(context, frames_only(context, saved_data(context, members[0])))
+        check_dispersion({**{m.path.parent.name: m.dispersion for m in members}, labels.name: labels.dispersion})
         return Prepared(members, labels, frames, names)
 
     def run(self, context: Context) -> dict[str, float]:
