@@ -109,7 +109,7 @@ def start_box(context: Context, models: Models, seed: int) -> Box:
 
     with context.phase("packing"):
         box = pack(context.system, seed)
-    models.check_elements(box.atoms)
+        models.check_elements(box.atoms)
     return box
 
 
