@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlff.box import Box
     from mlff.calculator import MLFFCalculator
     from mlff.dynamics import BlowUp, Dynamics, State
+    from mlff.engines import Program
     from mlff.relaxation import Relaxation
     from runners.context import Context
 
@@ -140,13 +141,21 @@ class Stretch:
         return atoms
 
     def run(
-        self, atoms: Atoms, names: tuple[str, ...], calculator: Any, dynamics: Dynamics, temperature_K: float, seed: int
+        self,
+        atoms: Atoms,
+        names: tuple[str, ...],
+        calculator: Any,
+        dynamics: Dynamics,
+        temperature_K: float,
+        seed: int,
+        engine: Program = "ase",
     ) -> tuple[Path, State]:
         """Simulate to the end, from where a killed run was; returns the trajectory's file and the last state.
 
         A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
         """
         from mlff.dynamics import BlowUp, State, simulate
+        from mlff.engines import integrator_of
         from mlff.trajectory import Recorder, merge
 
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
@@ -177,6 +186,7 @@ class Stretch:
                     seed=seed,
                     state=state,
                     temperature_K=temperature_K,
+                    integrator_of=integrator_of(engine, dynamics.ensemble, calculator.models),
                     on_step=on_step,
                     on_frame=recorder.on_frame,
                     save=save,

@@ -27,7 +27,7 @@ def rows_of(folder, name):
 
 def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
     assert sorted(path.name for path in quick.iterdir()) == [
-        "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "nalsm.csv",
+        "engine.csv", "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "nalsm.csv",
         "rram.csv",
     ]  # fmt: skip
     rows = rows_of(quick, "nalsm")
