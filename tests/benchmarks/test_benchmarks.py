@@ -1,8 +1,8 @@
 """`python -m benchmarks` measures what it says: columns, operations and sanity; times themselves are never judged."""
 
 import csv
-import re
 import importlib.util
+import re
 
 import numpy as np
 import pytest
