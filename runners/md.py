@@ -53,6 +53,8 @@ class MolecularDynamics:
         from mlff.trajectory import read_thermo
 
         p: _Prepared = context.prepared
+        if p.models.warning:
+            context.progress.warn(p.models.warning)
         atoms, names = p.box.atoms, p.box.names
         target = context.md.temperature_K or context.system.temperature_K
         context.progress.say(
