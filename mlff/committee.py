@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mlff.frames import Configuration
     from mlff.model import ForceField
 
-BLOCK_FRAMES = 32
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Choice:
@@ -61,15 +59,24 @@ def disagreement(
     """Of each configuration, `(n,)` eV/Å. Raises `ValueError` for fewer than two models, or elements one has not seen."""
     if len(models) < 2:
         raise ValueError(f"a committee of {len(models)}: at least two models can disagree")
-    spreads: list[float] = []
-    for first in range(0, len(configurations), BLOCK_FRAMES):
-        block = configurations[first : first + BLOCK_FRAMES]
-        forces = np.stack([m.predict(m.batch(*block)).forces.numpy() for m in models]) / KCAL_PER_EV
-        spread = np.sqrt(np.square(forces - forces.mean(axis=0)).sum(axis=2).mean(axis=0))
-        ends = np.cumsum([len(c.numbers) for c in block])[:-1]
-        spreads += [float(part.max()) for part in np.split(spread, ends)]
-        progress(len(spreads), len(configurations))
-    return np.array(spreads)
+    members = [_forces_by(model) for model in models]
+    spreads = np.empty(len(configurations))
+    for k, configuration in enumerate(configurations):
+        forces = np.stack([member(configuration) for member in members]) / KCAL_PER_EV
+        spreads[k] = np.sqrt(np.square(forces - forces.mean(axis=0)).sum(axis=2).mean(axis=0)).max()
+        progress(k + 1, len(configurations))
+    return spreads
+
+
+def _forces_by(model: ForceField) -> Callable[[Configuration], NDArray[np.float64]]:
+    """Forces in kcal/mol/Å by the fast engine, or by torch where it cannot run the model."""
+    from mlff.engine import Engine
+
+    try:
+        engine = Engine(model, threads=1)
+    except ValueError:
+        return lambda c: np.asarray(model.predict(model.batch(c)).forces.numpy(), np.float64)
+    return lambda c: engine.evaluate(c).forces
 
 
 def choose(spread: NDArray[np.float64], choice: Choice, rng: np.random.Generator) -> Chosen:

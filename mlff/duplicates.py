@@ -16,12 +16,12 @@ class Duplicates:
 
     def __init__(self, tolerance_A: float) -> None:
         self.tolerance_A = tolerance_A
-        self._known: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
+        self._known: dict[tuple[bytes, int], list[NDArray[np.float64]]] = {}
 
     def is_new(self, cluster: Cluster) -> bool:
         """Whether nothing like it was seen before; from now on it was."""
         distances = fingerprint(cluster)
-        known = self._known.setdefault((cluster.composition, len(distances)), [])
+        known = self._known.setdefault((np.sort(cluster.numbers).tobytes(), cluster.charge), [])
         if len(distances) and known:
             rms = np.sqrt(np.square(np.stack(known) - distances).mean(axis=1))
             if rms.min() < self.tolerance_A:

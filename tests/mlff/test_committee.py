@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mlff.committee import Choice, choose, disagreement, next_clusters
+from mlff.model import ForceField, ForceFieldParameters
 from mlff.units import KCAL_PER_EV
 from tests.mlff.cluster_samples import waters
 from tests.mlff.samples import model
@@ -43,3 +45,15 @@ def test_rounds_stop_when_the_committee_is_certain() -> None:
     assert next_clusters(same, clusters, Choice(), np.random.default_rng(0))[0] == []
     wild = Choice(certain_eV_A=1e-6, absurd_eV_A=None)
     assert next_clusters([model(0), model(1)], clusters, wild, np.random.default_rng(0))[0] == clusters
+
+
+def test_the_fast_engine_and_torch_disagree_by_the_same() -> None:
+    models = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        models.append(ForceField(ForceFieldParameters()).eval())
+    frames = [waters(d).configuration() for d in (2.6, 3.4)]
+    found = disagreement(models, frames)
+    for frame, value in zip(frames, found, strict=True):
+        forces = np.stack([m.predict(m.batch(frame)).forces.numpy() for m in models]) / KCAL_PER_EV
+        assert value == pytest.approx(np.linalg.norm(forces[0] - forces[1], axis=1).max() / 2, rel=1e-3)
