@@ -26,7 +26,7 @@ CLUSTER_BATCH = 32
 
 
 class Aligner:
-    """A model, frames of liquids and clusters (see `read_out.clusters_for_read_out`), on their way to other pressures."""
+    """A model, frames of liquids and clusters (see `read_out.ready_for_read_out`), on their way to other pressures."""
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class Loop:
     round_epochs: Annotated[Count, Field(description="epochs with the labels of a round, from the last weights on")] = (
         50
     )
+    round_learning_rate: Annotated[float, Field(gt=0, description="largest rate of these epochs")] = 2e-3
     test_fraction: Annotated[float, Field(gt=0, lt=0.5, description="of all labels, held out from everything")] = 0.1
     distil_frames: Annotated[int, Field(ge=3, description="frames of each liquid")] = 60
     align_rounds: Annotated[int, Field(ge=1, le=20)] = 3
@@ -99,9 +100,12 @@ class Loop:
         stages.train(made, 0)
         for index in range(1, self.rounds + 1):
             stages.explore(made, index)
-            stages.label(made, index)
+            if not stages.label(made, index):
+                context.progress.say(f"round {index}: the committee has seen enough of every liquid")
+                break
             stages.train(made, index)
-        stages.explore(made, self.rounds + 1)
+        else:
+            stages.explore(made, self.rounds + 1)
         stages.distil(made)
         stages.align(made)
         results = report(context, self, stages, made)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runners.progress import format_seconds
 
 if TYPE_CHECKING:
+    from mlff.datasets import LabelSet
     from mlff.system import System
     from runners.context import Context
     from runners.loop import Loop, Made
@@ -23,75 +25,79 @@ STEPS = 20
 
 def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, System]) -> dict[str, float]:
     """Measure, and tell the cost of every kind of stage, the total and the longest unit of work."""
-    relaxation = loop.relaxation.steps + round(1000 * loop.relaxation.soft_start_ps / loop.relaxation.time_step_fs)
     with context.phase("cost"):
-        by_atom = _second_of_training(context, made)
-        by_step = _second_of_a_step(loop, context, systems)
-    explore = (1000 * loop.explore_ps / context.md.time_step_fs + relaxation) * by_step * loop.members
-    box = (context.md.n_steps + relaxation) * by_step
-    first = made.frames[0]
-    largest = first + loop.rounds * loop.chosen * len(loop.labelled)
-    atoms_of_frame = by_atom["atoms"]
-    epoch = by_atom["seconds"] * atoms_of_frame
-    n_explored = (loop.rounds + 1) * len(loop.labelled)
+        training, step = _second_of_training(context, made), _second_of_a_step(loop, context, systems)
+    first, n = made.frames[0], len(loop.labelled)
+    largest = first + loop.rounds * loop.chosen * n
+    epoch = training.seconds_by_atom * training.atoms_of_frame
+    explore, box = _dynamics(loop, context, step)
     trained = context.training.epochs * epoch * first + loop.rounds * loop.round_epochs * epoch * (first + largest) / 2
-    lesson = loop.n_atoms + loop.distillation.batch * atoms_of_frame
-    lessons = loop.distillation.epochs * loop.distil_frames * 2 / 3 * len(loop.labelled) * lesson * by_atom["seconds"]
-    runs = (loop.align_rounds + 1) * len(loop.aligned) + 2 * len(loop.watched)
-    labels = loop.rounds * loop.chosen * len(loop.labelled) * made.cpu_s_per_label / context.threads
+    lesson = (loop.n_atoms + loop.distillation.batch * training.atoms_of_frame) * training.seconds_by_atom
+    rounds = loop.align_rounds + 1
     parts = {
         "training": loop.members * trained,
-        "labels of the rounds": labels,
-        "exploring": n_explored * explore,
-        "distillation": lessons,
-        "densities": runs * box,
+        "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
+        "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled),
+        "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson,
+        "densities": rounds * sum(box[name] for name in loop.aligned) + 2 * sum(box[name] for name in loop.watched),
     }
     total = sum(parts.values())
-    unit = max(box, explore, context.training.epochs * epoch * first, loop.round_epochs * epoch * largest)
+    epochs = max(context.training.epochs * epoch * first, loop.round_epochs * epoch * largest)
+    unit = max(epochs, *box.values(), *explore.values())
     told = ", ".join(f"{name} {format_seconds(s)}" for name, s in parts.items())
     context.progress.say(
         f"one epoch of {first} labels takes {format_seconds(epoch * first)}, one step of {loop.n_atoms} atoms "
-        f"{1000 * by_step:.1f} ms; predicted: {told}; at most {format_seconds(total)} in all"
+        f"{1000 * step * loop.n_atoms:.1f} ms; predicted: {told}; at most {format_seconds(total)} in all"
     )
     if unit > LONGEST_UNIT_S:
-        context.progress.warn(
-            f"the longest unit of work takes about {format_seconds(unit)}; it can be stopped and goes on"
-        )
+        told = format_seconds(unit)
+        context.progress.warn(f"the longest unit of work takes about {told}; it can be stopped and goes on")
     values = {f"predicted/{name.replace(' ', '_')}_s": s for name, s in parts.items()}
     values |= {"predicted/total_s": total, "predicted/longest_unit_s": unit}
     context.tracker.metrics(values)
     return values
 
 
-def _second_of_training(context: Context, made: Made) -> dict[str, float]:
-    """Seconds by atom of one pass over labels, forward and back, and atoms of a frame."""
-    from dataclasses import replace
+def _dynamics(loop: Loop, context: Context, step: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of exploring, and of a run for a density, by liquid; `step` is one force call by atom and model."""
+    r, md = loop.relaxation, context.md
+    start = r.steps + round(1000 * r.soft_start_ps / r.time_step_fs)
+    liquids = {*loop.labelled, *loop.aligned, *loop.watched}
+    explored = start + 1000 * loop.explore_ps / md.time_step_fs
+    return (
+        {name: explored * step * loop.size(name) * loop.members for name in liquids},
+        {name: (start + md.n_steps) * step * loop.size(name) for name in liquids},
+    )
 
+
+@dataclass(frozen=True)
+class _Training:
+    seconds_by_atom: float
+    atoms_of_frame: float
+
+
+def _second_of_training(context: Context, made: Made) -> _Training:
+    """One pass over some of the labels, forward and back."""
+    from mlff.parallel import Ranks
     from mlff.trainable import start
     from mlff.trainer import Trainer
 
     labels = _some_labels(made)
-    training = replace(context.training, epochs=1, batch=min(context.training.batch, len(labels.train)))
-    made_ready = start(context.model, training, labels, context.seed)
-    trainer = _trainer(Trainer, made_ready, training, context)
+    options = replace(context.training, epochs=1, batch=min(context.training.batch, len(labels.train)))
+    s = start(context.model, options, labels, context.seed)
+    parts = (s.model, s.train, s.valid, options, s.weights, s.scale, context.seed, Ranks())
+    trainer = Trainer(*parts, threads=context.threads)
     batches = trainer.batches(0)
     trainer.step(batches[0])  # the first one compiles
     began = time.perf_counter()
     for batch in batches:
         trainer.step(batch)
     seconds = time.perf_counter() - began
-    atoms = sum(len(f) for f in made_ready.train)
-    return {"seconds": seconds / atoms, "atoms": atoms / len(made_ready.train)}
+    atoms = sum(len(f) for f in s.train)
+    return _Training(seconds / atoms, atoms / len(s.train))
 
 
-def _trainer(kind: Any, ready: Any, training: Any, context: Context) -> Any:
-    from mlff.parallel import Ranks
-
-    parts = (ready.model, ready.train, ready.valid, training, ready.weights, ready.scale, context.seed, Ranks())
-    return kind(*parts, threads=context.threads)
-
-
-def _some_labels(made: Made) -> Any:
+def _some_labels(made: Made) -> LabelSet:
     from mlff.datasets import FrameFiles
     from mlff.labelled import LabelKeys
 
@@ -100,14 +106,11 @@ def _some_labels(made: Made) -> Any:
     )
     files = FrameFiles(name="sample", train=[str(p) for p in made.labels], keys=keys, valid_fraction=0.0)
     found = files.load(made.labels[0].parent, 0)
-    step = max(1, len(found.train) // SAMPLE)
-    from dataclasses import replace
-
-    return replace(found, train=found.train[::step])
+    return replace(found, train=found.train[:: max(1, len(found.train) // SAMPLE)])
 
 
 def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System]) -> float:
-    """Seconds of one force call of a box with an untrained model: the time does not depend on the weights."""
+    """Seconds by atom of one force call with an untrained model: the time does not depend on the weights."""
     from mlff.calculator import configuration
     from mlff.engine import Engine
     from mlff.system import pack
@@ -126,4 +129,4 @@ def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System
     began = time.perf_counter()
     for _ in range(STEPS):
         evaluate()
-    return (time.perf_counter() - began) / STEPS
+    return (time.perf_counter() - began) / STEPS / len(c.numbers)

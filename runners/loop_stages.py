@@ -39,8 +39,8 @@ class LoopStages:
             self._label(made, f"label-0-{name}", (*self._sized(name), *sizes))
         self._count(made)
 
-    def label(self, made: Made, index: int) -> None:
-        """Clusters of the models' own dynamics on which the committee disagrees."""
+    def label(self, made: Made, index: int) -> bool:
+        """Clusters of the models' own dynamics on which the committee disagrees; False where there are none."""
         o = self.loop
         known = tuple(made.labels)
         for name, path in zip(o.labelled, made.trajectories, strict=True):
@@ -58,7 +58,10 @@ class LoopStages:
                     self._checkpoints(made.members),
                 ),
             )
+        if len(made.labels) == len(known):
+            return False
         self._count(made)
+        return True
 
     def train(self, made: Made, index: int) -> None:
         """Every member of the committee on all labels so far; later rounds go on from the last weights."""
@@ -68,6 +71,7 @@ class LoopStages:
             if index:
                 command += [
                     f"training.epochs={self.loop.round_epochs}",
+                    f"training.learning_rate={self.loop.round_learning_rate}",
                     f"checkpoint={as_value(str(made.members[member]))}",
                 ]
             else:

@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         whole.hydra = before
 
 
+@cache
+def _plain(choices: tuple[str, ...]) -> DictConfig:
+    return OmegaConf.create(resolve(compose(choices)))
+
+
 def quoted(text: str) -> str:
     """A string that Hydra's grammar takes as it is; in quotes where it needs them."""
     if re.fullmatch(r"[A-Za-z_/][\w./-]*", text) and text.lower() not in ("null", "true", "false", "nan", "inf"):
@@ -141,7 +147,7 @@ def as_value(value: Any) -> str:
 
 def differing(section: str, choices: Sequence[str], config: Mapping[str, Any]) -> list[str]:
     """Overrides that make `section` of the command `choices` what it is in `config`, those that are needed alone."""
-    plain = OmegaConf.create(resolve(compose(choices)))
+    plain = _plain(tuple(choices))
     wanted = OmegaConf.create({section: config[section]})
     overrides = []
     for key in flat_keys({section: config[section]}):

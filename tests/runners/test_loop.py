@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import mlff
+from runners.compose import Source
+from runners.loop import Loop
+from runners.options import CONF, describe_file
+from runners.plan import make_plan
 from runners.stages import as_value, differing
+from runners.systems import load_system, target_of
 from tests.command_line import refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
@@ -51,6 +58,7 @@ def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
     children = [r for r in runs_in(home) if "mlflow.parentRunId" in r.data.tags]
     parents = {r.data.tags["mlflow.parentRunId"] for r in children}
     assert len(parents) == 1 and len({r.data.tags["mlflow.runName"] for r in children}) == 12
+    assert len((folder / "cost.csv").read_text(encoding="utf-8").splitlines()) == 1 + 12
     done = json.loads((folder / "distill" / "done.json").read_text(encoding="utf-8"))
     assert done["command"].startswith("lsmrun model=mlff runner=distill data=labelled")
 
@@ -69,6 +77,22 @@ def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
 def test_wrong_input_is_refused_before_anything_runs(lsmrun: Run, home: Path, typed: str, said: str) -> None:
     assert said in refused(lsmrun(*TINY, *typed.split()))
     assert runs_in(home) == [] and not list(home.glob("loop/*"))
+
+
+@pytest.mark.parametrize("name", ["loop_record", "loop_full", "loop_tiny"])
+def test_an_experiment_holds_some_liquid_out_and_has_targets_with_a_source(name: str) -> None:
+    cfg = Source().compose([f"experiment=mlff/{name}"])
+    plan = make_plan(cfg, cfg.hydra)
+    loop = plan.runner
+    assert plan.choices["runner"] == "loop" and describe_file(CONF / f"experiment/mlff/{name}.yaml").endswith(".")
+    assert loop.watched and not set(loop.watched) & {*loop.labelled, *loop.aligned}
+    for key in (*loop.aligned, *loop.watched):
+        target = target_of(load_system(key, "runner", loop.size(key)), "runner")
+        assert target.source and 0.5 < target.density_g_cm3 < 2.0 and 250 < target.temperature_K < 350
+    if name != "loop_tiny":
+        assert loop.rounds >= 2 and plan.parts["md"].length_ps >= 100
+    settings = OmegaConf.load(CONF / "runner" / "loop.yaml").runner
+    assert set(settings) - {"_target_"} == {f.name for f in dataclasses.fields(Loop)}
 
 
 def test_only_what_differs_is_typed_again() -> None:
