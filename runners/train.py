@@ -65,6 +65,8 @@ class Train:
                     f"{typed[0]}: training goes on from checkpoint={context.checkpoint}, whose model is fixed"
                 )
             model = saved.model.train()
+            if context.data.dispersion != "stated":
+                check_dispersion({"checkpoint": saved.dispersion, context.data.name: context.data.dispersion})
         labels = load_labels(context, context.data)
         if context.checkpoint:
             check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
