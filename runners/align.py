@@ -60,8 +60,6 @@ class Align:
 
     def prepare(self, context: Context) -> _Prepared:
         """Open model and labels, find the targets, before a run exists."""
-        from mlff.trainable import check_dispersion
-
         if context.md.ensemble not in ("npt", "npt_full"):
             raise UserError(f"md.ensemble={context.md.ensemble}: a density needs npt or npt_full")
         if context.md.temperature_K is not None:
@@ -75,8 +73,8 @@ class Align:
         if doubled:
             raise UserError(f"runner.watched: {min(doubled)} is aligned as well")
         saved = open_force_field(context)
-        labels = load_labels(context, frames_only(context, saved_data(context, saved)))
-        check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
+        data = frames_only(context, saved_data(context, saved))
+        labels = load_labels(context, data, {"checkpoint": saved.dispersion})
         return _Prepared(saved.model, labels, *parts)
 
     def run(self, context: Context) -> dict[str, float]:

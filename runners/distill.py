@@ -65,7 +65,6 @@ class Distill:
     def prepare(self, context: Context) -> Prepared:
         """Open models, labels and trajectories before a run exists."""
         from mlff.liquid_frames import configurations, liquid_name
-        from mlff.trainable import check_dispersion
         from mlff.trajectory import read_trajectory
 
         members = open_members(context)
@@ -82,8 +81,8 @@ class Distill:
         for name in set(names):
             if names.count(name) < 3:
                 raise UserError(f"runner.trajectories: {names.count(name)} frames of {name}, at least 3 are needed")
-        labels = load_labels(context, frames_only(context, saved_data(context, members[0])))
-        check_dispersion({**{m.path.parent.name: m.dispersion for m in members}, labels.name: labels.dispersion})
+        data = frames_only(context, saved_data(context, members[0]))
+        labels = load_labels(context, data, {m.path.parent.name: m.dispersion for m in members})
         return Prepared(members, labels, frames, names)
 
     def run(self, context: Context) -> dict[str, float]:

@@ -85,12 +85,9 @@ def _score_samples(context: Context, model: SavedModel, dataset: Dataset, *, pic
 
 
 def _prepare_frames(context: Context) -> tuple[SavedForceField, LabelSet]:
-    from mlff.trainable import check_dispersion
-
     saved = open_force_field(context)
     source = frames_only(context, saved_data(context, saved))
-    labels = load_labels(context, source)
-    check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
+    labels = load_labels(context, source, {"checkpoint": saved.dispersion})
     for frame in labels.test or labels.valid or labels.train:
         saved.model.check_elements(_numbers(frame))
     return saved, labels

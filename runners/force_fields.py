@@ -7,6 +7,7 @@ what the labels were (`labels`), so that they are never compared with others tha
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +102,22 @@ def frames_only(context: Context, data: Any) -> Any:
     return data
 
 
-def load_labels(context: Context, data: Any) -> LabelSet:
-    """Read and split a label set; belongs into a runner's `prepare`, since its errors are the user's."""
+def load_labels(context: Context, data: Any, learned: Mapping[str, str] | None = None) -> LabelSet:
+    """Read and split a label set; belongs into a runner's `prepare`, since its errors are the user's.
+
+    `learned`: whether the labels of models that meet these contain dispersion, by the model's name; all must agree.
+    """
+    from mlff.trainable import check_dispersion
+
+    learned = learned or {}
+    if data.dispersion != "stated":  # else the frames say it
+        check_dispersion({**learned, data.name: data.dispersion})
     try:
         with context.phase("data"):
             labels: LabelSet = data.load(context.data_root, context.seed, _fetch)
     except ImportError as error:
         raise UserError(f"force fields need more packages ({error}); pip install 'lsmrun[md]'") from error
+    check_dispersion({**learned, labels.name: labels.dispersion})
     if labels.warning:
         context.progress.warn(labels.warning)
     return labels

@@ -51,12 +51,12 @@ class Train:
 
         from mlff.batches import dipole_left_by_charges
         from mlff.parallel import Ranks
-        from mlff.trainable import check_dispersion, start
+        from mlff.trainable import start
 
         # one thread inside each operation: sums then never depend on how many there are
         torch.set_num_threads(1)
         training = context.training
-        model = None
+        model, learned = None, {}
         if context.checkpoint:
             saved = open_force_field(context)
             typed = [o for o in context.overrides if o.lstrip("+").startswith("model.")]
@@ -65,11 +65,8 @@ class Train:
                     f"{typed[0]}: training goes on from checkpoint={context.checkpoint}, whose model is fixed"
                 )
             model = saved.model.train()
-            if context.data.dispersion != "stated":
-                check_dispersion({"checkpoint": saved.dispersion, context.data.name: context.data.dispersion})
-        labels = load_labels(context, context.data)
-        if context.checkpoint:
-            check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
+            learned["checkpoint"] = saved.dispersion
+        labels = load_labels(context, context.data, learned)
         with context.phase("frames"):
             made = start(context.model, training, labels, context.seed, model)
         return _Prepared(labels, made, Ranks.from_environment(), dipole_left_by_charges(labels.train))
