@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.relaxation import Relaxation
+from runners.check import UserError
 from runners.simulation import Models, Stretch, open_models, start_box
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class MolecularDynamics:
         """Open the models and pack the box before a run exists."""
         from mlff.engines import integrator_of
 
+        if not str(context.config["model"].get("_target_")).startswith("mlff."):
+            raise UserError(f"model={context.choices.get('model')}: runner=md takes a force field; give model=mlff")
         models = open_models(context)
         integrator_of(self.engine, context.md.ensemble, [s.model for s in models.saved])
         return _Prepared(models, start_box(context, models, context.seed))

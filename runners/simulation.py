@@ -101,7 +101,9 @@ def _caution(card: Path) -> str:
     """What the shipped model is not validated for, in the words of its card."""
     lines = card.read_text(encoding="utf-8").splitlines()
     limits = next((line.partition("**: ")[2] for line in lines if line.startswith("- **Not validated for**")), "")
-    return f"no checkpoint given: the model that comes with the package is not validated for {limits} ({card})"
+    return (
+        f"no checkpoint given: the model that comes with the package is not validated for {limits.rstrip('.')} ({card})"
+    )
 
 
 def _typed_settings(context: Context) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def test_settings_of_the_model_hold_for_a_checkpoint_as_well(
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
+        ("model=lsm", "model=lsm: runner=md takes a force field; give model=mlff"),
         ("system.solvents=[FECC]", "FECC: no such molecule; did you mean FEC?"),
         ("system.salts=[LiPF]", "LiPF: no such salt; did you mean LiPF6?"),
         ("system.solvent_amounts=[1,2]", "system: 1 solvents and 2 solvent_amounts: give one for each"),
