@@ -43,7 +43,7 @@ class Properties:
     def prepare(self, context: Context) -> _Prepared:
         """Open the models and pack a box for each replica, or read the trajectories, before a run exists."""
         if self.trajectory:
-            return _Prepared(None, (), read_runs(self.trajectory))
+            return _Prepared(None, (), read_runs(self.trajectory, context.properties))
         models = open_models(context)
         seeds = replica_seeds(context.seed, context.properties.replicas)
         first = start_box(context, models, seeds[0])
