@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.dynamics import BlowUp, Dynamics, describe_atoms, set_velocities, simulate
+from mlff.integrators import forget
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -73,7 +74,7 @@ def relax(
 def _minimised(atoms: Atoms, calculator: Any, r: Relaxation, progress: Callable[[int], object]) -> Atoms:
     atoms = atoms.copy()
     atoms.calc = calculator
-    getattr(calculator, "forget", calculator.reset)()
+    forget(calculator)
     # ASE takes None for no log, its types do not say so
     with FIRE2(atoms, logfile=None, maxstep=0.1) as search:  # type: ignore[arg-type]
         for done, _ in enumerate(search.irun(fmax=r.max_force_eV_A, steps=r.steps)):

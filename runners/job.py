@@ -71,6 +71,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         system=plan.parts.get("system"),
         md=plan.parts.get("md"),
         properties=plan.parts.get("properties"),
+        labels=plan.parts.get("labels"),
         seed=options.seed,
         threads=options.threads or usable_cores(),
         data_root=data_folder(options.paths.data),
