@@ -59,11 +59,8 @@ class Context:
     training: Any
     system: Any
     md: Any
-<<<<<<< HEAD
     properties: Any
-=======
     labels: Any
->>>>>>> md
     seed: int
     threads: int
     data_root: Path
