@@ -83,7 +83,11 @@ def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
         build(config[part], part)  # so that its errors are told under the name that the user typed
     parts = {name: build(_section(config, name), name) for name in needs}
     check_kinds(parts.get("model"), parts.get("data"), choices, lambda: _data_targets([CONF, *folders]))
-    return Plan(config, choices, tuple(hydra.overrides.task), options, runner, parts)
+    overrides = tuple(hydra.overrides.task)
+    typed = sorted(o.lstrip("+") for o in overrides if o.lstrip("+").startswith("model."))
+    if typed and "model" not in needs:  # they change a saved model, whatever the section says of them: another job
+        config["typed"] = typed
+    return Plan(config, choices, overrides, options, runner, parts)
 
 
 def _borrowed(config: Mapping[str, Any], name: str) -> list[str]:

@@ -43,7 +43,7 @@ class Properties:
     def prepare(self, context: Context) -> _Prepared:
         """Open the models and pack a box for each replica, or read the trajectories, before a run exists."""
         if self.trajectory:
-            return _Prepared(None, (), read_runs(self.trajectory))
+            return _Prepared(None, (), read_runs(self.trajectory, context.properties))
         models = open_models(context)
         seeds = replica_seeds(context.seed, context.properties.replicas)
         first = start_box(context, models, seeds[0])
@@ -72,12 +72,8 @@ class Properties:
 
 
 def _warn_of_the_shipped_model(context: Context, models: Models) -> None:
-    """What the model that comes with the package must not be trusted with, from its card where that says so."""
-    card = models.saved[0].path.with_suffix(".md")
-    text = card.read_text(encoding="utf-8") if card.exists() else ""
-    _, _, section = text.partition("Not validated")
-    said = " ".join(section.partition("\n#")[0].split()).lstrip(":. ")
-    context.progress.warn(
-        "checkpoint=null: the small model that comes with the package is used; "
-        f"not validated {said or 'for quantitative properties of any liquid'} (card: {card.name})"
-    )
+    """What the model that comes with the package must not be trusted with, by its card."""
+    card = models.saved[0].path.with_name("MODEL_CARD.md")
+    lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []
+    said = next((line.partition("**:")[2].strip() for line in lines if "Not validated for" in line), "any quantity.")
+    context.progress.warn(f"checkpoint=null: the small model of the package is used; not validated for {said} ({card})")

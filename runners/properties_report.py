@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlff.properties import Transport
-    from mlff.system import Values
+    from mlff.system import Measured, System
     from mlff.transport import Estimate
     from runners.context import Context
     from runners.properties_stages import Found
@@ -31,20 +31,26 @@ class Line:
     factor: float = 1.0
     """From the metric's unit to the printed one."""
 
-    def text(self, system: Any) -> str:
+    def text(self, system: System) -> str:
         """`density: 1.053 ± 0.004 g/cm3 (measured 1.06 at 298 K, ...)`."""
         e = self.estimate.scaled(self.factor)
         figure = f"{e.value:{self.digits}} ± {e.error:.2g} {self.unit}".rstrip()
         if self.unresolved:
             figure = f"not resolved ({figure}); {self.unresolved}"
-        if not self.key:
-            return f"{self.label}: {figure}"
         known = [
-            f"{kind} {getattr(v, self.key):g}{f' at {v.temperature_K:g} K' if v.temperature_K else ''} ({v.source})"
-            for kind, values in (("measured", system.measured), ("published", system.published))
-            for v in nearest(values, self.key, system.temperature_K)
+            f"\n    {kind} {m.value:.5g}{f' at {m.temperature_K:g} K' if m.temperature_K else ''} ({m.source})"
+            for kind, m in self.known(system).items()
         ]
-        return f"{self.label}: {figure}" + "".join(f"\n    {k}" for k in known)
+        return f"{self.label}: {figure}{''.join(known)}"
+
+    def known(self, system: System) -> dict[str, Measured]:
+        """What was `measured`, and what was `published` of other simulations, at the system's temperature."""
+        from mlff.system import measured_at
+
+        if self.key is None:
+            return {}
+        found = {k: measured_at(getattr(system, k), self.key, system.temperature_K) for k in ("measured", "published")}
+        return {kind: value for kind, value in found.items() if value is not None}
 
     def metrics(self) -> dict[str, float]:
         """The value and its 95 % error; under `unresolved/` where it is not resolved."""
@@ -55,12 +61,6 @@ class Line:
         if np.isfinite(self.estimate.error):
             found[f"{where}/{name}_error{unit}"] = self.estimate.error
         return found
-
-
-def nearest(values: Sequence[Values], key: str, temperature_K: float) -> list[Values]:
-    """Those that know the quantity `key`: the two nearest in temperature; one without a temperature comes last."""
-    known = [v for v in values if getattr(v, key) is not None]
-    return sorted(known, key=lambda v: abs(v.temperature_K - temperature_K) if v.temperature_K else np.inf)[:2]
 
 
 def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float]:
@@ -79,6 +79,8 @@ def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float
     context.tracker.text("\n".join(text) + "\n", "properties.txt")
     metrics = {k: v for line in lines for k, v in line.metrics().items()}
     context.tracker.metrics(metrics)
+    known = {f"{kind}/{line.key}": m.value for line in lines for kind, m in line.known(context.system).items()}
+    context.tracker.metrics(known)
     _store_curves(context, found)
     if pictures:
         from runners import properties_plots

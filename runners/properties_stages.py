@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlff.box import Box
     from mlff.dynamics import Dynamics
     from mlff.properties import Densities, Transport
+    from mlff.protocol import Protocol
     from mlff.relaxation import Relaxation
     from runners.context import Context
 
@@ -62,7 +63,7 @@ def check_charges(models: Models, box: Box) -> None:
             )
 
 
-def read_runs(paths: Sequence[str]) -> Found:
+def read_runs(paths: Sequence[str], p: Protocol) -> Found:
     """Properties from trajectories of `runner=md`: density where the volume moved, transport where it did not."""
     from mlff.properties import density, transport
     from mlff.trajectory import read_thermo, read_trajectory
@@ -74,7 +75,8 @@ def read_runs(paths: Sequence[str]) -> Found:
     if not constant[0]:
         return Found(density(thermos), None, len(paths))
     runs = [(read_trajectory(Path(p).expanduser()), t) for p, t in zip(paths, thermos, strict=True)]
-    return Found(None, transport(runs), len(paths))
+    found = transport(runs, n_blocks=p.blocks, start_ps=p.fit_start_ps, end_ps=p.fit_end_ps)
+    return Found(None, found, len(paths))
 
 
 class Simulation:

@@ -15,6 +15,9 @@ import yaml
 from mlff.get import NetworkParameters
 from mlff.model import ForceField, ForceFieldParameters
 from mlff.weights import dump
+from runners.compose import Source
+from runners.options import CONF, describe_file
+from runners.plan import make_plan
 from tests.command_line import refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
@@ -22,9 +25,10 @@ BOX = ("system=dmc", "system.n_atoms=96", "system.density_g_cm3=1.0")
 CALM = ("runner.relaxation.steps=0", "runner.relaxation.soft_start_ps=0")
 SHORT = (
     *CALM,
-    "properties.density.length_ps=0.05",
-    "properties.settle.length_ps=0.005",
-    "properties.transport.length_ps=0.165",
+    "properties.blocks=2",
+    "properties.density.length_ps=0.02",
+    "properties.settle.length_ps=0.003",
+    "properties.transport.length_ps=0.085",
     "properties.transport.frame_every_fs=5",
 )
 
@@ -75,7 +79,7 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     import mlff.dynamics
     import mlff.properties
 
-    command = ("runner=properties", *BOX, *SHORT, "properties.replicas=1", "properties.blocks=2", f"checkpoint={model}")
+    command = ("runner=properties", *BOX, *SHORT, "properties.replicas=1", f"checkpoint={model}")
     simulate, density, lengths = mlff.dynamics.simulate, mlff.properties.density, []
 
     def counted(*arguments: object, **more: object) -> object:
@@ -91,7 +95,7 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     monkeypatch.setattr(mlff.properties, "density", density)
     status, _, err = lsmrun(*command)
     assert status == 0, err
-    assert lengths == [0.05, 0.005, 0.165]  # the density was not simulated again
+    assert lengths == [0.02, 0.003, 0.085]  # the density was not simulated again
     (run,) = runs_in(home)
     assert run.info.status == "FINISHED"
     whole = lsmrun(*command, "resume=false", "tracking.name=unbroken")
@@ -102,12 +106,14 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
 
 
 def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Path, tmp_path: Path) -> None:
-    common = (*BOX, *CALM, "runner.pictures=false", f"checkpoint={model}", "md.length_ps=0.2", "md.frame_every_fs=5")
+    common = (*BOX, *CALM, "runner.pictures=false", f"checkpoint={model}", "md.length_ps=0.08", "md.frame_every_fs=2")
     for ensemble in ("nve", "npt"):
         status, out, err = lsmrun("runner=md", f"md={ensemble}", *common)
         assert status == 0, err
         path = next(line for line in out.splitlines() if line.startswith("trajectory: ")).split()[1]
-        status, out, err = lsmrun("runner=properties", "system=dmc", f"runner.trajectory=[{path}]")
+        status, out, err = lsmrun(
+            "runner=properties", "system=dmc", "properties.blocks=2", f"runner.trajectory=[{path}]"
+        )
         assert status == 0, err
         assert ("density: " in out) == (ensemble == "npt")
         assert ("self-diffusion of DMC" in out) == (ensemble == "nve")
@@ -142,3 +148,34 @@ def test_weights_are_also_looked_for_in_the_reference_folder(
         "runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", "checkpoint=model.safetensors"
     )
     assert status == 2 and "predicts no charges" in err
+
+
+EXPERIMENTS = sorted(p.stem for p in CONF.glob("experiment/mlff/properties_*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_what_its_name_says(name: str) -> None:
+    cfg = Source().compose([f"experiment=mlff/{name}"])
+    plan = make_plan(cfg, cfg.hydra)
+    p, short = plan.parts["properties"], name.removeprefix("properties_")
+    assert plan.parts["system"].name.startswith(short.removeprefix("transport_"))
+    assert (p.transport is not None) == short.startswith("transport_")
+    assert plan.options.checkpoints == ("bamboo/weights.safetensors",)
+    assert 300 <= plan.parts["system"].n_atoms <= 1000
+    assert describe_file(CONF / "experiment" / "mlff" / f"{name}.yaml").endswith(".")
+
+
+def test_a_tiny_experiment_runs_to_the_end(lsmrun: Run, model: Path) -> None:
+    short = ("system.n_atoms=96", "properties.density.length_ps=0.02", "properties.replicas=1", *CALM)
+    status, out, err = lsmrun("experiment=mlff/properties_dmc", *short, f"checkpoint={model}", "runner.pictures=false")
+    assert status == 0, err
+    assert "density: " in out and "published 1.053 at 300 K" in out
+
+
+@pytest.mark.parametrize("name", ["quick", "laptop", "full"])
+def test_presets_grow(name: str) -> None:
+    cfg = Source().compose(["runner=properties", f"properties={name}"])
+    p = make_plan(cfg, cfg.hydra).parts["properties"]
+    transport = p.transport.length_ps if p.transport else 0.0
+    steps = p.replicas * (p.density.length_ps + transport)
+    assert {"quick": steps < 100, "laptop": 500 < steps < 1000, "full": steps > 10_000}[name]
