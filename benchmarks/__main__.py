@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import cases, engine, floor, growth, peers, rram, speed, table
+from benchmarks import cases, engine, floor, growth, md, peers, rram, speed, table
 
-NAMES = ("nalsm", "peers", "growth", "rram", "engine")
+NAMES = ("nalsm", "peers", "growth", "rram", "engine", "md")
 
 
 QUICK_SAMPLES = 500
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "engine" in chosen:
         effort_of_engine = engine.QUICK if options.quick else engine.Effort()
         _report(options.results / "engine.csv", engine.engine_rows(effort_of_engine))
+    if "md" in chosen:
+        _report(options.results / "md.csv", md.md_rows(md.QUICK if options.quick else md.Effort()))
     return 0
 
 

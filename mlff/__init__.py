@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["load"]
+__all__ = ["default_model", "load"]
+
+
+def default_model() -> Path:
+    """The weights that come with the package, for `load`; `docs/model_card.md` says what they are good for."""
+    from importlib.resources import files
+
+    return Path(str(files("mlff") / "data" / "default_model" / "model.safetensors"))
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -22,6 +22,7 @@ from mlff.labelled import LabelKeys, LabelledFrame, LabelUnits, Source, all_labe
 from mlff.streams import generator
 
 Dispersion = Literal["included", "none"]
+Statement = Literal["included", "none", "stated"]
 Fetch = Callable[[str, str, str, Path], Path]
 """`(name, sha256, url, folder)` to the path of the file, downloaded where it is not there."""
 
@@ -53,7 +54,9 @@ class FrameFiles:
 
     name: str
     train: Files
-    dispersion: Annotated[Dispersion, Field(description="whether the labels contain dispersion")]
+    dispersion: Annotated[
+        Statement, Field(description="whether the labels contain dispersion; stated = the frames say it themselves")
+    ] = "stated"
     valid: Files = field(default_factory=list)
     test: Files = field(default_factory=list)
     isolated: Files = field(default_factory=list)
@@ -109,7 +112,23 @@ class FrameFiles:
         if self.n_test is not None and self.n_test < len(test):
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)
-        return LabelSet(self.name, *parts, labels, self.dispersion, isolated, checksums, self.credit, warning)
+        dispersion = self._stated([*train, *valid, *test])
+        return LabelSet(self.name, *parts, labels, dispersion, isolated, checksums, self.credit, warning)
+
+    def _stated(self, frames: Sequence[LabelledFrame]) -> Dispersion:
+        """What is said of dispersion, by the configuration or by the frames; raises `ValueError` where they disagree."""
+        for frame in frames:
+            said = frame.dispersion
+            if said not in ("included", "none") and self.dispersion == "stated":
+                raise ValueError(
+                    f"{frame.name}: does not say whether its labels contain dispersion (dispersion=included or none); "
+                    "give data.dispersion=included or none"
+                )
+            wanted = frames[0].dispersion if self.dispersion == "stated" else self.dispersion
+            if said in ("included", "none") and said != wanted:
+                other = f"{frames[0].name} says" if self.dispersion == "stated" else "data.dispersion is"
+                raise ValueError(f"{frame.name}: says dispersion={said}, {other} {wanted}; they cannot be mixed")
+        return cast(Dispersion, frames[0].dispersion if self.dispersion == "stated" else self.dispersion)
 
     def _fewer(self, train: list[LabelledFrame], seed: int) -> list[LabelledFrame]:
         if self.n_train is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from mlff.box import G_PER_CM3
+from mlff.box import G_PER_CM3, widths_A
 from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator, forget
 from mlff.streams import generator
 from mlff.units import KCAL_PER_EV
@@ -21,6 +21,8 @@ Time = Annotated[float, Field(gt=0, le=1e9)]
 
 VOLUME_LIMIT = 2.5
 """A box that grows or shrinks by this factor has burst or collapsed."""
+SHAPE_LIMIT = 1.5
+"""A box that becomes narrower by this factor has lost its shape."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -161,9 +163,9 @@ def simulate(
     target = dynamics.temperature_K or temperature_K
     if target is None:
         raise ValueError("temperature_K: has no value; give md.temperature_K=...")
-    atoms = atoms.copy()
+    atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
-    if state is None and not atoms.has("momenta"):
+    if not atoms.has("momenta"):
         set_velocities(atoms, target, seed)
     rng = generator(seed, "dynamics")
     integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
@@ -224,11 +226,14 @@ class _Watch:
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())
         self.start_volume = float(atoms.get_volume())
+        self.start_width = float(widths_A(atoms).min())
 
     def look(self, step: int) -> Step:
         """Everything that is recorded of one step; raises `BlowUp`."""
-        atoms = self.atoms
-        potential, stress = atoms.get_potential_energy(), atoms.get_stress()
+        atoms, known = self.atoms, self.atoms.calc.results
+        if "energy" not in known or "stress" not in known:  # else they are those of the integrator's last forces
+            known = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
+        potential, stress = known["energy"], known["stress"]
         momenta = atoms.arrays["momenta"]
         volume = abs(float(np.linalg.det(atoms.cell.array)))
         flow = momenta.T @ (momenta / self.masses[:, None])
@@ -272,7 +277,9 @@ class _Watch:
             self._stop(step, what, spread)
         change = volume / self.start_volume
         if not 1 / VOLUME_LIMIT < change < VOLUME_LIMIT:
-            self._stop(step, f"the box has {change:.2f} times its first volume", np.sqrt(force2))
+            self._stop(step, f"the box has {change:.2f} times its first volume", force2)
+        if d.ensemble == "npt_full" and not widths_A(self.atoms).min() * SHAPE_LIMIT > self.start_width:
+            self._stop(step, f"the box is only {widths_A(self.atoms).min():.1f} Å wide: a liquid has no shape", force2)
 
     def _stop(self, step: int, what: str, worst: NDArray[np.float64]) -> None:
         """Raise `BlowUp` that names the three atoms of the largest `worst`."""

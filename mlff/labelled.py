@@ -37,7 +37,7 @@ Key = Annotated[str | list[str] | None, Field(description="name in the file; of 
 @plain_dataclass(frozen=True, eq=False)
 class LabelledFrame:
     """A configuration and its labels; those that it has not are None. `name` says where it was read, `keys` what else
-    was there under which names."""
+    was there under which names, `dispersion` what the file says of it (included, none), if anything."""
 
     configuration: Configuration
     energy: float | None = None
@@ -48,6 +48,7 @@ class LabelledFrame:
     composition: str = ""
     name: str = ""
     keys: tuple[str, ...] = ()
+    dispersion: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.configuration.numbers)
@@ -79,6 +80,9 @@ class LabelKeys:
     dipole: Key = None
     total_charge: Annotated[Key, Field(description="in e; 0 where a frame does not say")] = "total_charge"
     fragments: Annotated[Key, Field(description="index of each atom's molecule, which keeps its own charge")] = None
+    fragment_charges: Annotated[
+        Key, Field(description="of each fragment, e; null = the whole number nearest to its charge labels' sum")
+    ] = None
     composition: Annotated[Key, Field(description="what a frame is made of; null = its formula")] = None
 
     @property
@@ -161,9 +165,9 @@ def _labelled(atoms: Any, values: Mapping[str, Any], source: Source, name: str) 
             )
     arrays = {k: None if v is None else np.asarray(v, np.float64) for k, v in found.items() if k != "energy"}
     charges, total = arrays["charges"], float(_find(values, keys.total_charge) or 0.0)
-    fragments = _find(values, keys.fragments)
+    fragments, told = _find(values, keys.fragments), _find(values, keys.fragment_charges)
     try:
-        groups = {} if fragments is None else _fragments(np.asarray(fragments), charges, total)
+        groups = {} if fragments is None else _fragments(np.asarray(fragments), told, charges, total)
         configuration = Configuration.of(
             atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, total_charge=total, **groups
         )
@@ -179,6 +183,7 @@ def _labelled(atoms: Any, values: Mapping[str, Any], source: Source, name: str) 
         composition=str(_find(values, keys.composition) or atoms.get_chemical_formula()),
         name=name,
         keys=tuple(sorted(values)),
+        dispersion=str(values.get("dispersion", "")),
     )
 
 
@@ -198,9 +203,12 @@ def _virial_of_stress(stress: Any, volume: float) -> NDArray[np.float64] | None:
     return -volume * full
 
 
-def _fragments(label: NDArray[Any], charges: NDArray[np.float64] | None, total: float) -> dict[str, Any]:
-    """Fragments numbered from 0 and their charges: the whole number nearest to the sum of their charge labels."""
+def _fragments(label: NDArray[Any], told: Any, charges: NDArray[np.float64] | None, total: float) -> dict[str, Any]:
+    """Fragments numbered from 0 and their charges: what the file says, else the whole number nearest to the sum of their
+    charge labels."""
     index = np.unique(label, return_inverse=True)[1]
+    if told is not None:
+        return {"fragments": index, "fragment_charges": np.atleast_1d(np.asarray(told, np.float64))}
     if charges is None:
         if total != 0.0:
             raise ValueError(f"fragments of a frame with total_charge={total:g} need charge labels to tell whose it is")

@@ -59,6 +59,7 @@ class Context:
     training: Any
     system: Any
     md: Any
+    labels: Any
     seed: int
     threads: int
     data_root: Path

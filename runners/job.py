@@ -70,6 +70,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         training=plan.parts.get("training"),
         system=plan.parts.get("system"),
         md=plan.parts.get("md"),
+        labels=plan.parts.get("labels"),
         seed=options.seed,
         threads=options.threads or usable_cores(),
         data_root=data_folder(options.paths.data),

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.relaxation import Relaxation
+from runners.check import UserError
 from runners.simulation import Models, Stretch, open_models, start_box
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class MolecularDynamics:
         """Open the models and pack the box before a run exists."""
         from mlff.engines import integrator_of
 
+        if not str(context.config["model"].get("_target_")).startswith("mlff."):
+            raise UserError(f"model={context.choices.get('model')}: runner=md takes a force field; give model=mlff")
         models = open_models(context)
         integrator_of(self.engine, context.md.ensemble, [s.model for s in models.saved])
         return _Prepared(models, start_box(context, models, context.seed))
@@ -53,6 +56,8 @@ class MolecularDynamics:
         from mlff.trajectory import read_thermo
 
         p: _Prepared = context.prepared
+        if p.models.warning:
+            context.progress.warn(p.models.warning)
         atoms, names = p.box.atoms, p.box.names
         target = context.md.temperature_K or context.system.temperature_K
         context.progress.say(
@@ -60,6 +65,9 @@ class MolecularDynamics:
             f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} by {self.engine} at {target:g} K "
             f"for {context.md.length_ps:g} ps"
         )
+        if p.box.charges:
+            told = ", ".join(f"{name} {charge:+g}" for name, charge in p.box.charges.items())
+            context.progress.say(f"charges in e: {told}; all other species neutral")
         calculator = p.models.calculator(context.threads)
         sections = {name: context.config.get(name) for name in ("system", "md", "runner")}
         about = {**sections, "models": p.models.fingerprint, "seed": context.seed}

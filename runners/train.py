@@ -59,7 +59,6 @@ class Train:
         model = None
         if context.checkpoint:
             saved = open_force_field(context)
-            check_dispersion({"checkpoint": saved.dispersion, context.data.name: context.data.dispersion})
             typed = [o for o in context.overrides if o.lstrip("+").startswith("model.")]
             if typed:
                 raise UserError(
@@ -67,6 +66,8 @@ class Train:
                 )
             model = saved.model.train()
         labels = load_labels(context, context.data)
+        if context.checkpoint:
+            check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
         with context.phase("frames"):
             made = start(context.model, training, labels, context.seed, model)
         return _Prepared(labels, made, Ranks.from_environment(), dipole_left_by_charges(labels.train))
