@@ -197,7 +197,7 @@ class Stretch:
                     seed=seed,
                     state=state,
                     temperature_K=temperature_K,
-                    integrator_of=integrator_of(engine, dynamics.ensemble, calculator.models),
+                    integrator_of=integrator_of(engine, dynamics.ensemble, getattr(calculator, "models", ())),
                     on_step=on_step,
                     on_frame=recorder.on_frame,
                     save=save,
