@@ -89,6 +89,7 @@ def _prepare_frames(context: Context) -> tuple[SavedForceField, LabelSet]:
 
     saved = open_force_field(context)
     source = frames_only(context, saved_data(context, saved))
+    check_dispersion({"checkpoint": saved.dispersion, source.name: source.dispersion})
     labels = load_labels(context, source)
     check_dispersion({"checkpoint": saved.dispersion, labels.name: labels.dispersion})
     for frame in labels.test or labels.valid or labels.train:

@@ -59,6 +59,7 @@ class Train:
         model = None
         if context.checkpoint:
             saved = open_force_field(context)
+            check_dispersion({"checkpoint": saved.dispersion, context.data.name: context.data.dispersion})
             typed = [o for o in context.overrides if o.lstrip("+").startswith("model.")]
             if typed:
                 raise UserError(
