@@ -34,10 +34,10 @@ class Box:
             raise ValueError(f"the box carries {charge:+g} e ({self.composition}); it must be neutral")
         if not self.atoms.pbc.all():
             raise ValueError("the box is not periodic along all three axes")
-        widths = 1 / np.linalg.norm(np.linalg.inv(self.atoms.cell.array), axis=0)
-        if widths.min() < SMALLEST_A:
+        narrowest = widths_A(self.atoms).min()
+        if narrowest < SMALLEST_A:
             raise ValueError(
-                f"the box is {widths.min():.1f} Å wide, at least {SMALLEST_A:g} Å are needed: take more molecules"
+                f"the box is {narrowest:.1f} Å wide, at least {SMALLEST_A:g} Å are needed: take more molecules"
             )
 
     @property
@@ -46,9 +46,21 @@ class Box:
         return ", ".join(f"{n} {name}" for name, n in Counter(self.names).items())
 
     @property
+    def charges(self) -> dict[str, float]:
+        """Charge in e of each species that carries one."""
+        found = dict(zip(self.names, self.atoms.info["fragment_charges"].tolist(), strict=True))
+        return {name: charge for name, charge in found.items() if charge}
+
+    @property
     def density_g_cm3(self) -> float:
         """Mass by volume."""
         return density_g_cm3(self.atoms)
+
+
+def widths_A(atoms: Atoms) -> NDArray[np.float64]:
+    """Distances in Å of opposite faces of the cell, `(3,)`."""
+    widths: NDArray[np.float64] = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    return widths
 
 
 def density_g_cm3(atoms: Atoms) -> float:

@@ -41,7 +41,7 @@ def read_box(path: str | Path, species: Sequence[str] = ()) -> Box:
     atoms = _read(path)
     if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1e-6:
         raise ValueError(f"{path}: has no periodic cell")
-    return identify(_without_extras(atoms), charges, _bonds(path, atoms), str(path))
+    return identify(_without_extras(atoms), charges, _bonds(atoms), str(path))
 
 
 def identify(atoms: Atoms, charges: Mapping[str, float], bonds: NDArray[np.int64] | None, where: str) -> Box:
@@ -99,13 +99,35 @@ def _read(path: Path) -> Atoms:
         atoms: Any = read(path, format=form, **options)
     except Exception as error:  # ASE's readers raise anything
         raise ValueError(f"{path}: cannot be read as {form} ({error})") from None
+    if form == "gromacs":
+        atoms.numbers[:] = _elements_of_names(atoms.arrays["atomtypes"], atoms.arrays["residuenumbers"])
     if len(atoms) == 0 or (atoms.numbers < 1).any():
         raise ValueError(f"{path}: the elements of its atoms are not known")
     found: Atoms = atoms
     return found
 
 
-def _bonds(path: Path, atoms: Atoms) -> NDArray[np.int64] | None:
+def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[np.int64]:
+    """Atomic numbers from the names of GROMACS; 0 where none fits.
+
+    Two letters count for halogens, for `Li` spelled so, and for atoms alone in their residue: `CA` of a molecule is
+    carbon.
+    """
+    from ase.data import atomic_numbers
+
+    breaks = np.flatnonzero(np.diff(residues, prepend=residues[0] - 1, append=residues[-1] + 1))
+    alone = np.repeat(np.diff(breaks) == 1, np.diff(breaks))
+    numbers = []
+    for name, is_alone in zip(names, alone, strict=True):
+        spelled = "".join(c for c in str(name) if c.isalpha())
+        letters = spelled.capitalize()
+        two = letters[:2]
+        whole = two in atomic_numbers and (is_alone or two in ("Cl", "Br") or spelled[1:2].islower())
+        numbers.append(atomic_numbers.get(two if whole else letters[:1], 0))
+    return np.array(numbers, np.int64)
+
+
+def _bonds(atoms: Atoms) -> NDArray[np.int64] | None:
     """Bonds of a LAMMPS data file in the order of its atoms; None where a file has none."""
     text = atoms.arrays.get("bonds")
     if text is None:
@@ -119,7 +141,7 @@ def _bonds(path: Path, atoms: Atoms) -> NDArray[np.int64] | None:
 def _without_extras(atoms: Atoms) -> Atoms:
     """Elements, positions, cell and velocities: nothing else of a file is believed."""
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    if atoms.has("momenta"):
+    if atoms.has("momenta") and atoms.get_momenta().any():
         plain.set_momenta(atoms.get_momenta())
     return plain
 

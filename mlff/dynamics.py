@@ -9,11 +9,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from mlff.box import G_PER_CM3
-from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator
+from mlff.box import G_PER_CM3, widths_A
+from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator, forget
 from mlff.streams import generator
 from mlff.units import KCAL_PER_EV
 
@@ -21,6 +21,8 @@ Time = Annotated[float, Field(gt=0, le=1e9)]
 
 VOLUME_LIMIT = 2.5
 """A box that grows or shrinks by this factor has burst or collapsed."""
+SHAPE_LIMIT = 1.5
+"""A box that becomes narrower by this factor has lost its shape."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -32,11 +34,15 @@ class Dynamics:
         Field(description="nve, nvt (Nosé-Hoover chain), csvr (Bussi), langevin, npt (isotropic MTK), npt_full (MTK)"),
     ] = "npt"
     temperature_K: Annotated[float | None, Field(gt=0, le=5000, description="null = the system's")] = None
-    pressure_atm: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
+    pressure_atm: Annotated[
+        float | None, Field(ge=-1e6, le=1e6, description="null = 1, or none at constant volume")
+    ] = None
     time_step_fs: Annotated[float, Field(gt=0, le=5)] = 1.0
     length_ps: Annotated[Time, Field(description="simulated time")] = 100.0
-    temperature_damping_fs: Annotated[Time, Field(description="time constant of the thermostat")] = 100.0
-    pressure_damping_fs: Annotated[Time, Field(description="time constant of the barostat")] = 1000.0
+    temperature_damping_fs: Annotated[
+        Time | None, Field(description="time constant of the thermostat; null = 1000 in nvt and csvr, else 100")
+    ] = None
+    pressure_damping_fs: Annotated[Time | None, Field(description="time constant of the barostat; null = 1000")] = None
     frame_every_fs: Annotated[Time, Field(description="time between frames of the trajectory")] = 1000.0
     save_every_fs: Annotated[Time, Field(description="time between states that a killed run goes on from")] = 1000.0
     max_temperature_K: Annotated[float, Field(gt=0, description="the run stops above")] = 1500.0
@@ -53,6 +59,16 @@ class Dynamics:
                 "Berendsen's coupling samples no ensemble, its fluctuations and often its density are wrong; take npt"
             )
         return value
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Dynamics:
+        if self.ensemble not in ("npt", "npt_full"):
+            for name in ("pressure_atm", "pressure_damping_fs"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}={getattr(self, name):g} has no effect in {self.ensemble}; take npt")
+        if self.ensemble == "nve" and self.temperature_damping_fs is not None:
+            raise ValueError("temperature_damping_fs has no effect in nve; take nvt or csvr")
+        return self
 
     @property
     def n_steps(self) -> int:
@@ -131,6 +147,7 @@ def simulate(
     seed: int,
     state: State | None = None,
     temperature_K: float | None = None,
+    integrator_of: Callable[[Atoms, Conditions, np.random.Generator], Any] = Integrator,
     on_step: Callable[[Step], object] | None = None,
     on_frame: Callable[[Frame], object] | None = None,
     save: Callable[[State], object] | None = None,
@@ -138,25 +155,26 @@ def simulate(
     """Run `dynamics` on a copy of `atoms`, from `state` where a killed run left one, to the end; returns the last state.
 
     Without momenta, velocities are drawn at the temperature; `temperature_K` is the system's, for
-    `dynamics.temperature_K=None`. Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
+    `dynamics.temperature_K=None`. `integrator_of` makes what advances the atoms: ASE, or another program (`LammpsIntegrator`,
+    `OpenmmIntegrator`). Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
     `save_every_fs` the state; records of a step come before its state. At each of these states the calculator forgets
     its lists, so that a run from there is the unbroken run bit for bit. Raises `BlowUp`.
     """
     target = dynamics.temperature_K or temperature_K
     if target is None:
         raise ValueError("temperature_K: has no value; give md.temperature_K=...")
-    atoms = atoms.copy()
+    atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
-    if state is None and not atoms.has("momenta"):
+    if not atoms.has("momenta"):
         set_velocities(atoms, target, seed)
     rng = generator(seed, "dynamics")
-    integrator = Integrator(atoms, _conditions(dynamics, target), rng)
+    integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
     first = 0
     if state is not None:
         integrator.restore(state.arrays)
         first = state.step
     watch = _Watch(atoms, dynamics, integrator)
-    _forget(calculator)
+    forget(calculator)
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
         if step > first:
@@ -171,7 +189,7 @@ def simulate(
         if save is not None and step > first and step % n_save == 0 and step < dynamics.n_steps:
             save(State(step, integrator.state()))
         if step % n_save == 0:
-            _forget(calculator)
+            forget(calculator)
     return State(dynamics.n_steps, integrator.state())
 
 
@@ -191,28 +209,31 @@ def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
 
 def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
     return Conditions(
-        d.ensemble, temperature_K, d.pressure_atm, d.time_step_fs, d.temperature_damping_fs, d.pressure_damping_fs
+        ensemble=d.ensemble,
+        temperature_K=temperature_K,
+        pressure_atm=1.0 if d.pressure_atm is None else d.pressure_atm,
+        time_step_fs=d.time_step_fs,
+        temperature_damping_fs=d.temperature_damping_fs or (1000.0 if d.ensemble in ("nvt", "csvr") else 100.0),
+        pressure_damping_fs=d.pressure_damping_fs or 1000.0,
     )
-
-
-def _forget(calculator: Any) -> None:
-    """Let forces be computed anew, from nothing but the positions."""
-    getattr(calculator, "forget", calculator.reset)()
 
 
 class _Watch:
     """Measures the box after every step and stops a run that has left what makes sense."""
 
-    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Integrator) -> None:
+    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Any) -> None:
         self.atoms, self.d, self.integrator = atoms, d, integrator
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())
         self.start_volume = float(atoms.get_volume())
+        self.start_width = float(widths_A(atoms).min())
 
     def look(self, step: int) -> Step:
         """Everything that is recorded of one step; raises `BlowUp`."""
-        atoms = self.atoms
-        potential, stress = atoms.get_potential_energy(), atoms.get_stress()
+        atoms, known = self.atoms, self.atoms.calc.results
+        if "energy" not in known or "stress" not in known:  # else they are those of the integrator's last forces
+            known = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
+        potential, stress = known["energy"], known["stress"]
         momenta = atoms.arrays["momenta"]
         volume = abs(float(np.linalg.det(atoms.cell.array)))
         flow = momenta.T @ (momenta / self.masses[:, None])
@@ -256,7 +277,9 @@ class _Watch:
             self._stop(step, what, spread)
         change = volume / self.start_volume
         if not 1 / VOLUME_LIMIT < change < VOLUME_LIMIT:
-            self._stop(step, f"the box has {change:.2f} times its first volume", np.sqrt(force2))
+            self._stop(step, f"the box has {change:.2f} times its first volume", force2)
+        if d.ensemble == "npt_full" and not widths_A(self.atoms).min() * SHAPE_LIMIT > self.start_width:
+            self._stop(step, f"the box is only {widths_A(self.atoms).min():.1f} Å wide: a liquid has no shape", force2)
 
     def _stop(self, step: int, what: str, worst: NDArray[np.float64]) -> None:
         """Raise `BlowUp` that names the three atoms of the largest `worst`."""

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.dynamics import BlowUp, Dynamics, describe_atoms, set_velocities, simulate
+from mlff.integrators import forget
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -37,6 +38,7 @@ def relax(
 ) -> Atoms:
     """A copy of the box, minimised and brought to the temperature, with velocities; raises `BlowUp`.
 
+    Velocities of a file are kept only where nothing is done to the box.
     `progress` is told force calls done and in all.
     """
     atoms = atoms.copy()
@@ -53,7 +55,8 @@ def relax(
     total = r.steps + n_soft
     if r.steps:
         atoms = _minimised(atoms, calculator, r, lambda done: progress(done, total))
-    set_velocities(atoms, temperature_K, seed)
+    if total or not atoms.has("momenta"):
+        set_velocities(atoms, temperature_K, seed)
     if n_soft:
         state = simulate(
             atoms,
@@ -71,7 +74,7 @@ def relax(
 def _minimised(atoms: Atoms, calculator: Any, r: Relaxation, progress: Callable[[int], object]) -> Atoms:
     atoms = atoms.copy()
     atoms.calc = calculator
-    getattr(calculator, "forget", calculator.reset)()
+    forget(calculator)
     # ASE takes None for no log, its types do not say so
     with FIRE2(atoms, logfile=None, maxstep=0.1) as search:  # type: ignore[arg-type]
         for done, _ in enumerate(search.irun(fmax=r.max_force_eV_A, steps=r.steps)):

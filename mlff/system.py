@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -11,6 +13,7 @@ from mlff.box import Box
 from mlff.composition import SaltUnit, SolventUnit, amounts, whole_numbers
 from mlff.molecules import Molecule, find_molecule, split_salt
 
+Positive = Annotated[float, Field(gt=0)]
 Amounts = list[Annotated[float, Field(gt=0)]]
 
 
@@ -19,15 +22,21 @@ class Values:
     """Properties of a liquid from one source, measured or predicted by somebody else; null = not given there."""
 
     source: str
-    temperature_K: Annotated[float, Field(gt=0, le=2000)] | None = None
-    density_g_cm3: Annotated[float, Field(gt=0, le=30)] | None = None
-    viscosity_mPa_s: Annotated[float, Field(gt=0)] | None = None
-    viscosity_highest_mPa_s: Annotated[
-        float | None, Field(gt=0, description="upper end where sources give a range")
+    temperature_K: Positive | None = None
+    density_g_cm3: Positive | None = None
+    viscosity_mPa_s: Positive | None = None
+    conductivity_mS_cm: Positive | None = None
+    nernst_einstein_mS_cm: Annotated[
+        float | None, Field(gt=0, description="conductivity without correlations of ions")
     ] = None
-    conductivity_mS_cm: Annotated[float, Field(gt=0)] | None = None
-    conductivity_nernst_einstein_mS_cm: Annotated[float, Field(gt=0)] | None = None
-    diffusion_m2_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class Measured(NamedTuple):
+    """A value, the temperature it belongs to (None = not stated), and where it is from."""
+
+    value: float
+    temperature_K: float | None
+    source: str
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -101,6 +110,27 @@ class System:
             for species, per_unit in units[unit].items():
                 counts[species] += n * per_unit
         return counts
+
+
+def measured_at(values: Sequence[Values], name: str, temperature_K: float, within_K: float = 3.0) -> Measured | None:
+    """The measured `name`, such as `density_g_cm3`, at a temperature; None if nothing is known near it.
+
+    Between two temperatures of one source it is interpolated, else the nearest within `within_K` counts; values whose
+    source states no temperature come last.
+    """
+    known = [v for v in values if getattr(v, name) is not None]
+    dated = sorted((v for v in known if v.temperature_K is not None), key=lambda v: v.temperature_K or 0.0)
+    for low, high in itertools.pairwise(dated):
+        a, b = low.temperature_K or 0.0, high.temperature_K or 0.0
+        if low.source == high.source and a < temperature_K < b and b - a <= 12:
+            share = (temperature_K - a) / (b - a)
+            value = (1 - share) * getattr(low, name) + share * getattr(high, name)
+            return Measured(value, temperature_K, low.source)
+    near = min(dated, key=lambda v: abs((v.temperature_K or 0.0) - temperature_K), default=None)
+    if near is not None and abs((near.temperature_K or 0.0) - temperature_K) <= within_K:
+        return Measured(getattr(near, name), near.temperature_K, near.source)
+    rest = next((v for v in known if v.temperature_K is None), None)
+    return None if rest is None else Measured(getattr(rest, name), None, rest.source)
 
 
 def pack(system: System, seed: int) -> Box:

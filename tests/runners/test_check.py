@@ -13,7 +13,12 @@ from lsm.parameters import LiquidParameters
 from runners.check import UserError, build, check_kinds, construct, read_options
 from runners.options import CONF, describe_file, nearest, suggest
 
-NEEDED = {"files": {"path": "my_images"}, "frames": {"train": "mine.xyz", "dispersion": "none"}}
+NEEDED = {
+    "files": {"path": "my_images"},
+    "box": {"file": "mine.pdb"},
+    "custom": {"solvents": ["EC"], "solvent_amounts": [1.0]},
+    "frames": {"train": "mine.xyz", "dispersion": "none"},
+}
 """What has no default, by option."""
 LIQUID = {"_target_": "lsm.parameters.LiquidParameters"}
 
@@ -88,7 +93,7 @@ def test_top_level_keys_have_types_and_ranges() -> None:
         ({"sed": 1}, "sed=1: unknown key; did you mean seed?"),
         ({"tracking": {"tags": [1]}}, "tracking.tags=[1]: must be a mapping"),
         ({"paths": {"data": "d"}}, "paths.home: has no value"),
-        ({"checkpoint": 3}, "checkpoint=3: must be text or null"),
+        ({"checkpoint": 3}, "checkpoint=3: must be text or a list, each text or null"),
     ]:
         with pytest.raises(UserError, match=said.replace("[", r"\[")):
             read_options(config | wrong, ["model"])
