@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from mlff.frames import Batch
 from mlff.labelled import LABELS, LabelledFrame
 from mlff.model import ForceField, Geometry
 from mlff.units import DEBYE_EA
+
+Each = Callable[[Callable[[LabelledFrame], "ReadyFrame"], Iterable[LabelledFrame]], Iterable["ReadyFrame"]]
+"""How a function goes over frames: `map`, or that of a pool of processes."""
 
 MOST_BYTES = 8 * 2**30
 """Coulomb matrices of all frames together; more is refused before the machine runs out of memory."""
@@ -52,7 +56,7 @@ class TrainingBatch:
     """Frames side by side; Coulomb matrices are padded to the largest frame, `slot` is an atom's place in the padding.
 
     `targets`: `energy` `(n_systems,)`, `forces` `(n_atoms, 3)`, `virial` `(n_systems, 3, 3)`, `charges` `(n_atoms,)`,
-    `dipole` `(n_systems, 3)`; `kind` indexes `elements`, the atomic numbers that occur.
+    `dipole` `(n_systems, 3)`; `kind` indexes `elements`, the atomic numbers that occur; `group_size` counts atoms.
     """
 
     numbers: Tensor
@@ -67,6 +71,7 @@ class TrainingBatch:
     u: Tensor
     group: Tensor
     group_charge: Tensor
+    group_size: Tensor
     slot: Tensor
     potential: Tensor | None
     slope: Tensor | None
@@ -86,22 +91,28 @@ def ready_frames(
     *,
     labels: Sequence[str],
     dispersion_in_labels: bool,
+    each: Each = map,
 ) -> Iterator[ReadyFrame]:
     """What training needs of each frame, for the labels it uses; `reference` `(87,)` kcal/mol by atomic number.
 
     A dispersion that the labels contain and the model has is taken off here, the model's own term being the same at
-    every step. Raises `ValueError` that names the frame, and where the matrices would not fit into memory.
+    every step. `each` may be a pool's `map`, its processes forked. Raises `ValueError` that names the frame, and where
+    the matrices would not fit into memory.
     """
     p = model.parameters_of
     exact = copy.deepcopy(model).double()
     bare = exact.changed(dispersion="none") if p.dispersion != "none" and not dispersion_in_labels else exact
     _check_memory(frames, bool(p.charges), "virial" in labels)
-    for frame in frames:
-        try:
-            batch = bare.batch(frame.configuration)
-            yield _ready(frame, bare, batch, reference, labels, model.dtype)
-        except ValueError as error:
-            raise ValueError(f"{frame.name}: {error}") from error
+    yield from each(partial(_prepared, bare, reference, labels, model.dtype), frames)
+
+
+def _prepared(
+    model: ForceField, reference: NDArray[np.float64], labels: Sequence[str], dtype: torch.dtype, frame: LabelledFrame
+) -> ReadyFrame:
+    try:
+        return _ready(frame, model, model.batch(frame.configuration), reference, labels, dtype)
+    except ValueError as error:
+        raise ValueError(f"{frame.name}: {error}") from error
 
 
 def _check_memory(frames: Sequence[LabelledFrame], charges: bool, virial: bool) -> None:
@@ -210,6 +221,7 @@ def join(frames: Sequence[ReadyFrame]) -> TrainingBatch:
         parts = [getattr(f, name) for f in frames]
         return torch.cat(parts if offsets is None else [p + o for p, o in zip(parts, offsets, strict=True)])
 
+    group, group_charge = joined("group", first_group), joined("group_charge")
     targets = {}
     for name in frames[0].targets:
         parts = [f.targets[name] for f in frames]
@@ -225,17 +237,18 @@ def join(frames: Sequence[ReadyFrame]) -> TrainingBatch:
         j=joined("j", first),
         r=joined("r"),
         u=joined("u"),
-        group=joined("group", first_group),
-        group_charge=joined("group_charge"),
+        group=group,
+        group_charge=group_charge,
+        group_size=torch.bincount(group, minlength=len(group_charge)),
         slot=torch.arange(len(numbers)) + (torch.arange(len(frames)) * size - start)[system],
-        potential=_padded([f.potential for f in frames], (size, size)),
-        slope=_padded([f.slope for f in frames], (size, 3, size)),
-        strain=_padded([f.strain for f in frames], (9, size, size)),
+        potential=padded([f.potential for f in frames], (size, size)),
+        slope=padded([f.slope for f in frames], (size, 3, size)),
+        strain=padded([f.strain for f in frames], (9, size, size)),
         targets=targets,
     )
 
 
-def _padded(parts: Sequence[Any], shape: tuple[int, ...]) -> Tensor | None:
+def padded(parts: Sequence[Any], shape: tuple[int, ...]) -> Tensor | None:
     """Blocks in the corners of zeros of one shape; frames without one have zeros."""
     given = [p for p in parts if p is not None]
     if not given:

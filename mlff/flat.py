@@ -41,12 +41,11 @@ class FlatWeights:
         return made[0], made[1]
 
     @torch.no_grad()
-    def clip(self, norm: float | None) -> float:
-        """Length of the gradient, which is shortened to `norm` where it is longer."""
-        length = float(self.gradient.norm())
-        if norm is not None and length > norm:
-            self.gradient.mul_(norm / length)
-        return length
+    def clip(self, norm: float | None) -> None:
+        """Shorten the gradient to `norm` where it is longer, without waiting for a device to say how long it is."""
+        if norm is not None:
+            length = self.gradient.norm().double()
+            self.gradient.mul_((torch.full_like(length, norm) / length).clamp_(max=1.0))
 
     @torch.no_grad()
     def exchange(self, other: Tensor) -> None:

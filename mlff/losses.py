@@ -130,6 +130,6 @@ def error_sums(p: Predicted, batch: TrainingBatch) -> dict[str, Tensor]:
         error = (found.detach() - target).double()
         if name == "energy":
             error = error / batch.counts
-        entries = torch.tensor(float(error.numel()), dtype=torch.float64)
+        entries = error.new_full((), float(error.numel()))
         sums[name] = torch.stack([error.abs().sum(), error.sum(), error.square().sum(), entries])
     return sums

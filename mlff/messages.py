@@ -1,12 +1,4 @@
-"""Messages along pairs with two derivatives: numba kernels behind torch's autograd, for training on a CPU.
-
-A loss with forces in it is differentiated twice, and the arrays of autograd's graph, a hundred for each edge, cost more
-than the arithmetic. Here a pass over the pairs does both directions of a pair at once and stores nothing in between.
-The messages are those of `get.Attention`; with x = (qkv, e, f_c, u) the three passes are
-
-    forward           m(x), M(x)
-    backward          g = d<gm, m> + <gM, M> / dx
-    second backward   of S = <g, t>, the derivative by gm and gM along the tangent t, and by x
+"""Messages along pairs with two derivatives: the passes of `message_derivatives.py` as numba kernels, for training on a CPU.
 
 Features lie as in `lanes.py`: component x 16 + head. Pairs are listed once; `u` points from `j` to `i`.
 """
@@ -23,9 +15,9 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
-from torch.autograd import Function
 
 from mlff.fast.lanes import HEADS, WIDTH, exp16, fill16, fill64, fold, load64, spread, store, total
+from mlff.message_derivatives import Inputs, Messages
 
 LANE_ORDER = np.arange(WIDTH).reshape(HEADS, WIDTH // HEADS).T.ravel().copy()
 """Place in the network's order (head x d + component) of each lane."""
@@ -150,40 +142,32 @@ def _zeros(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.float32)
 
 
-class _Messages(Function):
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, e: Tensor, envelope: Tensor, u: Tensor, i: Tensor, j: Tensor, vectors: bool):
-        n = len(qkv)
+class _NumbaKernels:
+    """`message_derivatives.Kernels`; `qkv` `(n_atoms, 3, d, heads)`."""
+
+    def forward(self, x: Inputs, vectors: bool) -> tuple[Tensor, Tensor]:
+        n = len(x.qkv)
         m, M = _zeros(n, W), _zeros(n, 3, W) if vectors else _zeros(0)
-        _forward(i.numpy(), j.numpy(), *map(_flat, (qkv, e, envelope, u)), vectors, _flat(m), _flat(M))
-        ctx.save_for_backward(qkv, e, envelope, u, i, j)
-        ctx.vectors = vectors
+        _forward(*_pairs(x), vectors, _flat(m), _flat(M))
         return m, M
 
-    @staticmethod
-    def backward(ctx: Any, gm: Tensor, gM: Tensor):
-        return (*_Gradient.apply(*ctx.saved_tensors, gm, gM, ctx.vectors), None, None, None)
+    def backward(self, x: Inputs, vectors: bool, gm: Tensor, gM: Tensor) -> tuple[Tensor, ...]:
+        made = (_zeros(*x.qkv.shape), *map(torch.empty_like, (x.e, x.envelope, x.u)))
+        _backward(*_pairs(x), vectors, *map(_flat, (gm, gM, *made)))
+        return made
+
+    def second(self, x: Inputs, vectors: bool, gm: Tensor, gM: Tensor, t: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        made = (_zeros(*x.qkv.shape), *map(torch.empty_like, (x.e, x.envelope, x.u)))
+        made += (_zeros(*gm.shape), _zeros(*gM.shape))
+        _second(*_pairs(x), vectors, *map(_flat, (gm, gM, *t, *made)))
+        return made
 
 
-class _Gradient(Function):
-    @staticmethod
-    def forward(ctx: Any, qkv, e, envelope, u, i, j, gm, gM, vectors):
-        g_qkv, g_e, g_envelope, g_u = _zeros(*qkv.shape), *map(torch.empty_like, (e, envelope, u))
-        x, made = map(_flat, (qkv, e, envelope, u)), map(_flat, (gm, gM, g_qkv, g_e, g_envelope, g_u))
-        _backward(i.numpy(), j.numpy(), *x, vectors, *made)
-        ctx.save_for_backward(qkv, e, envelope, u, i, j, gm, gM)
-        ctx.vectors = vectors
-        return g_qkv, g_e, g_envelope, g_u
+def _pairs(x: Inputs) -> tuple[np.ndarray, ...]:
+    return (x.i.numpy(), x.j.numpy(), *map(_flat, x[:4]))
 
-    @staticmethod
-    def backward(ctx: Any, t_qkv, t_e, t_envelope, t_u):
-        qkv, e, envelope, u, i, j, gm, gM = ctx.saved_tensors
-        s_qkv, s_e, s_envelope, s_u = _zeros(*qkv.shape), *map(torch.empty_like, (e, envelope, u))
-        s_m, s_M = _zeros(*gm.shape), _zeros(*gM.shape)
-        given = map(_flat, (gm, gM, t_qkv, t_e, t_envelope, t_u))
-        made = map(_flat, (s_qkv, s_e, s_envelope, s_u, s_m, s_M))
-        _second(i.numpy(), j.numpy(), *map(_flat, (qkv, e, envelope, u)), ctx.vectors, *given, *made)
-        return s_qkv, s_e, s_envelope, s_u, None, None, s_m, s_M, None
+
+KERNELS = _NumbaKernels()
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +185,6 @@ class FusedPairs:
         """m `(n_atoms, 64)` and M `(n_atoms, 3, 64)`, or None, from `qkv` `(n_atoms, 16, 12)`."""
         n, d = len(qkv), W // HEADS
         lanes = qkv.view(n, HEADS, 3, d).permute(0, 2, 3, 1).contiguous()
-        m, M = _Messages.apply(lanes, self.e, self.envelope, self.u, self.i, self.j, vectors)
+        m, M = Messages.apply(KERNELS, lanes, self.e, self.envelope, self.u, self.i, self.j, vectors)
         m = m.view(n, d, HEADS).transpose(1, 2).reshape(n, W)
         return m, M.view(n, 3, d, HEADS).transpose(2, 3).reshape(n, 3, W) if vectors else None

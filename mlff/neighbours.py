@@ -98,6 +98,8 @@ def all_pairs(n_atoms: int) -> Pairs:
 
 def complete_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The cell with each direction that does not repeat replaced by a unit vector normal to those that do."""
+    if not pbc.any():
+        return np.eye(3)
     full = np.array(cell, np.float64)
     full[~pbc] = 0.0
     for axis in np.flatnonzero(~pbc):

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.batches import ReadyFrame, labels_in_use, ready_frames, virial_of_forces
+from mlff.batches import Each, ReadyFrame, labels_in_use, ready_frames, virial_of_forces
 from mlff.datasets import LabelSet
+from mlff.devices import find_device
 from mlff.labelled import LabelledFrame
 from mlff.losses import TERMS
 from mlff.model import ForceField, ForceFieldParameters
@@ -53,12 +54,19 @@ class Start:
 
 
 def start(
-    options: ModelOptions, training: Training, labels: LabelSet, seed: int, model: ForceField | None = None
+    options: ModelOptions,
+    training: Training,
+    labels: LabelSet,
+    seed: int,
+    model: ForceField | None = None,
+    each: Each = map,
 ) -> Start:
     """Decide, initialise by `seed` (or go on from `model`) and prepare the frames.
 
-    Raises `ValueError` for weights without labels, isolated atoms that are missing and frames that cannot be used.
+    Raises `ValueError` for weights without labels, isolated atoms that are missing, frames that cannot be used and a
+    device that is not there.
     """
+    find_device(training.device)
     parameters = model.parameters_of if model else options.parameters(bool({"charges", "dipole"} & set(labels.labels)))
     labels = with_virials(labels, training)
     weights = resolved_weights(training, labels, parameters)
@@ -70,11 +78,12 @@ def start(
     if fresh:
         model.trained[:] = False
     model.trained[elements_of(labels.train)] = True
-    unknown = [z for z in elements_of(labels.valid) if not bool(model.trained[z])]
-    if unknown:
-        raise ValueError(f"{labels.name}: atomic number {unknown[0]} occurs in validation frames, in no training frame")
+    for part, frames in (("validation", labels.valid), ("test", labels.test)):
+        unknown = [z for z in elements_of(frames) if not bool(model.trained[z])]
+        if unknown:
+            raise ValueError(f"{labels.name}: atomic number {unknown[0]} occurs in {part} frames, in no training frame")
     if "energy" in used and fresh:
-        model.reference_energy[:] = torch.from_numpy(_reference(model, labels, training))
+        model.reference_energy[:] = torch.from_numpy(_reference(model, labels, training, each))
     elif "energy" in used:
         _refit(model, labels)
     ready = list(
@@ -84,6 +93,7 @@ def start(
             model.reference_energy.numpy(),
             labels=used,
             dispersion_in_labels=labels.dispersion == "included",
+            each=each,
         )
     )
     train, valid = ready[: len(labels.train)], ready[len(labels.train) :]
@@ -98,7 +108,7 @@ def start(
 def finished(start: Start, training: Training, labels: LabelSet) -> ForceField:
     """The trained model by itself: energies in kcal/mol, and with `refit` energies of elements that fit what is left."""
     # a copy whose tensors are their own: those of a model in training are parts of one vector
-    model = start.model.changed().eval()
+    model = start.model.changed().eval().cpu()
     fold(model, start.scale)
     if training.refit and start.weights["energy"]:
         _refit(model, labels)
@@ -121,12 +131,12 @@ def initialised(parameters: ForceFieldParameters, seed: int) -> ForceField:
         return ForceField(parameters)
 
 
-def _reference(model: ForceField, labels: LabelSet, training: Training) -> NDArray[np.float64]:
+def _reference(model: ForceField, labels: LabelSet, training: Training, each: Each) -> NDArray[np.float64]:
     """Energies of elements from the labels, less the dispersion that they contain."""
     energies = np.array([frame.energy for frame in labels.train], np.float64)
     if labels.dispersion == "included" and model.dispersion is not None:
         bare, nothing = model.changed(charges=False).double(), np.zeros(len(model.reference_energy))
-        ready = ready_frames(labels.train, bare, nothing, labels=("energy",), dispersion_in_labels=True)
+        ready = ready_frames(labels.train, bare, nothing, labels=("energy",), dispersion_in_labels=True, each=each)
         energies = np.array([float(frame.targets["energy"]) for frame in ready])
     return reference_energies(labels.train, energies, labels.isolated, training.references)
 

@@ -17,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlff.batches import ReadyFrame, join
+from mlff.batches import ReadyFrame, TrainingBatch, join
+from mlff.devices import find_device
 from mlff.flat import FlatWeights
 from mlff.losses import Counts, Loss
 from mlff.model import ForceField
+from mlff.packed import PackedFrames
 from mlff.parallel import Ranks
 from mlff.schedule import cosine_rate, exponential_rate, update_average
 from mlff.streams import generator
@@ -48,6 +50,23 @@ def divided(frames: Sequence[ReadyFrame], n: int) -> list[list[ReadyFrame]]:
         groups[smallest].append(frame)
         sizes[smallest] += len(frame)
     return groups
+
+
+@dataclass
+class Clock:
+    """Wall time, and CPU time of all threads, that training has taken so far, over all its sittings."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    _started: tuple[float, float] = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Begin a sitting."""
+        self._started = (time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s)
+
+    def read(self) -> None:
+        """Bring both times up to now."""
+        self.wall_s, self.cpu_s = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
 
 
 @dataclass
@@ -80,7 +99,10 @@ class Trainer:
         self.frames, self.valid = frames, valid
         # one thread for each piece, and none inside the operations: sums do not depend on how many there are
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-        self.flat = FlatWeights(model)
+        device = find_device(options.device)
+        self.packed = None if device.type == "cpu" else PackedFrames(frames, device)
+        self.packed_valid = PackedFrames(valid, device) if self.packed and valid else None
+        self.flat = FlatWeights(model.to(device))
         self.evaluate = TrainingPass(model, scale)
         self.loss = Loss(weights, options.energy_loss, options.form)
         self.virial = weights.get("virial", 0.0) > 0
@@ -89,8 +111,8 @@ class Trainer:
         self.best = self.flat.values.clone()
         # terms of the loss times frames so far in the epoch, and the frames
         self.at = _Position()
-        self.seconds = 0.0
-        self.sums = torch.zeros(len(self.loss.terms) + 1, dtype=torch.float64)
+        self.clock = Clock()
+        self.sums = torch.zeros(len(self.loss.terms) + 1, dtype=torch.float64, device=device)
         self.history: list[dict[str, float]] = []
 
     @property
@@ -115,23 +137,28 @@ class Trainer:
     def step(self, indices: NDArray[np.int64]) -> None:
         """One step on these frames, of which this process takes its share."""
         counts = Counts(len(indices), sum(len(self.frames[k]) for k in indices))
-        mine = [self.frames[k] for k in indices[self.ranks.rank :: self.ranks.size]]
-        # the mean error of a batch ties its frames together: such a loss is computed in one piece
-        pieces = 1 if self.loss.energy == "mean_free" else self.options.pieces
-        found = list(self.pool.map(lambda part: self._piece(part, counts), divided(mine, pieces)))
-        if not mine:
+        mine = indices[self.ranks.rank :: self.ranks.size]
+        if not len(mine):
+            found = []
             self.loss.stand_by(self.flat.values, self.ranks.total)
+        elif self.packed:
+            found = [self._piece(self.packed.batch(mine), counts)]
+        else:
+            # the mean error of a batch ties its frames together: such a loss is computed in one piece
+            pieces = 1 if self.loss.energy == "mean_free" else self.options.pieces
+            parts = divided([self.frames[k] for k in mine], pieces)
+            found = list(self.pool.map(lambda part: self._piece(join(part), counts), parts))
         self.flat.gradient.zero_()
-        shares = torch.zeros(len(self.loss.terms), dtype=torch.float64)
+        shares = torch.zeros_like(self.sums[:-1])
         for gradient, share in found:
             self.flat.gradient += gradient
             shares += share
         self._apply()
-        self.sums += torch.cat([counts.frames * self.ranks.total(shares), torch.tensor([float(counts.frames)])])
+        self.sums[:-1] += counts.frames * self.ranks.total(shares)
+        self.sums[-1] += counts.frames
 
-    def _piece(self, frames: Sequence[ReadyFrame], counts: Counts) -> tuple[Tensor, Tensor]:
+    def _piece(self, batch: TrainingBatch, counts: Counts) -> tuple[Tensor, Tensor]:
         """Gradient and terms of the loss of some frames of a batch."""
-        batch = join(frames)
         predicted = self.evaluate(batch, virial=self.virial)
         shares = self.loss(predicted, batch, counts, self.ranks.total)
         return self.flat.gradient_of(shares.sum()), shares.detach().double()
@@ -178,10 +205,25 @@ class Trainer:
         if averaged:
             self.flat.exchange(self.average)
         try:
-            return score(self.evaluate, self.loss, frames, self.options.batch, self.ranks, virial=self.virial)
+            return score(
+                self.evaluate,
+                self.loss,
+                frames,
+                self._joined(frames),
+                self.options.batch,
+                self.ranks,
+                virial=self.virial,
+            )
         finally:
             if averaged:
                 self.flat.exchange(self.average)
+
+    def _joined(self, frames: Sequence[ReadyFrame]) -> Callable[[Sequence[int]], TrainingBatch]:
+        """How batches of some frames are made on the model's device."""
+        if self.packed is None:
+            return lambda indices: join([frames[k] for k in indices])
+        known = self.packed_valid if frames is self.valid else None
+        return (known or PackedFrames(frames, self.flat.values.device)).batch
 
     def _optimiser(self) -> torch.optim.Optimizer:
         o = self.options
@@ -202,11 +244,11 @@ class Trainer:
             "sums": self.sums,
             "position": torch.tensor([self.at.epoch, self.at.batch, self.at.step, self.at.best_epoch]),
             "best_loss": torch.tensor(self.at.best_loss, dtype=torch.float64),
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "seconds": torch.tensor([self.clock.wall_s, self.clock.cpu_s], dtype=torch.float64),
         }
         for k, entry in self.optimiser.state_dict()["state"].items():
             arrays |= {f"optimiser.{k}.{name}": value for name, value in entry.items()}
-        out: Arrays = {name: value.detach().numpy().copy() for name, value in arrays.items()}
+        out: Arrays = {name: value.detach().cpu().numpy().copy() for name, value in arrays.items()}
         names = sorted({name for row in self.history for name in row})
         out["history"] = np.array([[row.get(n, np.nan) for n in names] for row in self.history])
         out["history_names"] = np.array(names, dtype=np.str_)
@@ -221,7 +263,7 @@ class Trainer:
         self.sums.copy_(torch.from_numpy(arrays["sums"]))
         epoch, batch, step, best = arrays["position"].tolist()
         self.at = _Position(epoch, batch, step, best, float(arrays["best_loss"]))
-        self.seconds = float(arrays["seconds"])
+        self.clock = Clock(*arrays["seconds"].tolist())
         content = self.optimiser.state_dict()
         content["state"] = {}
         for name, value in arrays.items():
@@ -249,18 +291,19 @@ def train(
 
     Raises `FloatingPointError` where the loss is no longer a number.
     """
-    at, before, started = trainer.at, trainer.seconds, time.perf_counter()
+    at, clock = trainer.at, trainer.clock
+    clock.start()
     for epoch in range(at.epoch, trainer.options.epochs):
         batches = trainer.batches(epoch)
         for indices in batches[at.batch :]:
             trainer.step(indices)
             at.batch += 1
-            trainer.seconds = before + time.perf_counter() - started
+            clock.read()
             if at.batch < len(batches):
                 save(trainer.state)
             progress(at.step, trainer.n_steps)
         values = trainer.finish_epoch()
-        trainer.seconds = before + time.perf_counter() - started
+        clock.read()
         if not math.isfinite(values["train/loss"]):
             raise FloatingPointError(
                 f"the loss is {values['train/loss']} at epoch {epoch + 1}: lower the learning rate"

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mlff.devices import Device
 from mlff.losses import EnergyLoss, Form, Weights
 from mlff.references import References
 from mlff.schedule import Schedule
@@ -54,3 +55,6 @@ class Training:
     select: Annotated[Literal["best", "last"], Field(description="which epoch is kept, by validation loss")] = "best"
     validate_every: Annotated[Count, Field(description="epochs")] = 1
     precision: Literal["float32", "float64"] = "float32"
+    device: Annotated[Device, Field(description="cuda is faster for many frames, its results not the same bits")] = (
+        "cpu"
+    )

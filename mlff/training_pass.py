@@ -8,6 +8,7 @@ forms. Dispersion and reference energies are off the labels (`batches.py`) and n
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 
@@ -41,11 +42,11 @@ class TrainingPass:
 
     def __init__(self, model: ForceField, scale: float = 1.0, *, fused: bool | None = None) -> None:
         self.model, self.scale = model, scale
-        p = model.parameters_of.network
-        single = model.dtype == torch.float32 and model.trained.device.type == "cpu"
-        able = single and (p.width, p.heads) == (64, 16)
+        able = _can_fuse(model)
         if fused and not able:
-            raise ValueError("fused messages need float32 on a CPU, a width of 64 and 16 heads")
+            raise ValueError(
+                "fused messages need float32: on a CPU a width of 64 and 16 heads, on a GPU Triton and powers of two"
+            )
         self.fused = able if fused is None else fused
 
     def __call__(
@@ -87,14 +88,13 @@ class TrainingPass:
         raw = head.charge_offset[batch.numbers] + head.charge(x)
         q = head.bound * torch.tanh(raw / head.bound)
         left = batch.group_charge.index_add(0, batch.group, q, alpha=-1)
-        size = torch.bincount(batch.group, minlength=len(batch.group_charge))
-        return q + (left / size)[batch.group]
+        return q + (left / batch.group_size).index_select(0, batch.group)
 
     def _equilibration(self, q: Tensor, batch: TrainingBatch) -> Tensor:
         head = self.model.charge
         assert head is not None
         chi, eta = head.constants(self.model.network.embedding(batch.elements), batch.elements)
-        chi, eta = self.scale * chi[batch.kind], self.scale * eta[batch.kind]
+        chi, eta = (self.scale * constant.index_select(0, batch.kind) for constant in (chi, eta))
         return q.new_zeros(batch.n_systems).index_add(0, batch.system, q * (chi + eta * q))
 
     def _coulomb(self, q: Tensor, batch: TrainingBatch) -> Tensor:
@@ -106,7 +106,7 @@ class TrainingPass:
         assert batch.slope is not None
         b, n = batch.n_systems, batch.slope.shape[1]
         field = torch.bmm(batch.slope.view(b, 3 * n, n), _pad(q, batch)[:, :, None]).view(b * n, 3)
-        return -q[:, None] * field[batch.slot]
+        return -q[:, None] * field.index_select(0, batch.slot)
 
     def _coulomb_virial(self, q: Tensor, forces: Tensor, batch: TrainingBatch) -> Tensor:
         """-dE/d(strain) of periodic frames; of open ones sum r F."""
@@ -119,12 +119,23 @@ class TrainingPass:
         return -0.5 * both.view(-1, 3, 3)
 
 
+def _can_fuse(model: ForceField) -> bool:
+    """Whether there are kernels for the messages of this network where it is."""
+    p = model.parameters_of.network
+    if model.dtype != torch.float32:
+        return False
+    if model.trained.device.type == "cpu":
+        return (p.width, p.heads) == (64, 16)
+    powers = all(n & (n - 1) == 0 for n in (p.heads, p.width // p.heads))
+    return powers and importlib.util.find_spec("triton") is not None
+
+
 class _PairFeatures:
     """e(r), e'(r) and the envelope of all pairs, and derivatives of energies by them as forces."""
 
     def __init__(self, network: GraphTransformer, batch: TrainingBatch, fused: bool) -> None:
-        order = None
-        if fused:
+        order, on_cpu = None, batch.r.device.type == "cpu"
+        if fused and on_cpu:
             from mlff.messages import LANE_ORDER, FusedPairs
 
             order = torch.from_numpy(LANE_ORDER)
@@ -136,8 +147,12 @@ class _PairFeatures:
         self.envelope_slope = (-0.5 * rate) * torch.sin(rate * batch.r)
         self.r, self.u = batch.r, batch.u.clone().requires_grad_()
         self.edges: Edges
-        if fused:
+        if fused and on_cpu:
             self.edges = FusedPairs(batch.i, batch.j, self.e, self.envelope, self.u)
+        elif fused:
+            from mlff.gpu_messages import GpuPairs
+
+            self.edges = GpuPairs(batch.i, batch.j, self.e, self.envelope, self.u)
         else:
             self.edges = _both_ways(batch, network, self.e, self.envelope, self.u)
 

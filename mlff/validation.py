@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from mlff.batches import ReadyFrame, join
+from mlff.batches import ReadyFrame, TrainingBatch
 from mlff.losses import Counts, Loss, error_sums
 from mlff.parallel import Ranks
 from mlff.training_pass import TrainingPass
@@ -25,23 +25,30 @@ REPORTED = {
 
 
 def score(
-    evaluate: TrainingPass, loss: Loss, frames: Sequence[ReadyFrame], block: int, ranks: Ranks, *, virial: bool
+    evaluate: TrainingPass,
+    loss: Loss,
+    frames: Sequence[ReadyFrame],
+    joined: Callable[[Sequence[int]], TrainingBatch],
+    block: int,
+    ranks: Ranks,
+    *,
+    virial: bool,
 ) -> dict[str, float]:
     """`loss` and an error for each label, over all frames; each process predicts its share, `block` frames at once.
 
+    `joined` makes a batch of the frames with some indices, on the model's device.
     Where the loss knows no constant of the energy (`mean_free`), energies are compared less their mean error.
     """
     counts = Counts(len(frames), sum(map(len, frames)))
     labels = list(frames[0].targets)
-    table = torch.zeros(len(labels), 4, dtype=torch.float64)
-    terms = torch.zeros(len(loss.terms), dtype=torch.float64)
-    drift = [torch.zeros(2, 0, dtype=torch.float64)]
-    mine = frames[ranks.rank :: ranks.size]
+    zero = evaluate.model.reference_energy.new_zeros(4)
+    table, terms, drift = zero.new_zeros(len(labels), 4), zero.new_zeros(len(loss.terms)), [zero.new_zeros(2, 0)]
+    mine = range(len(frames))[ranks.rank :: ranks.size]
     for k in range(0, len(mine), block):
-        batch = join(mine[k : k + block])
+        batch = joined(mine[k : k + block])
         predicted = evaluate(batch, virial=virial, graph=False)
         sums = error_sums(predicted, batch)
-        table += torch.stack([sums.get(name, torch.zeros(4, dtype=torch.float64)) for name in labels])
+        table += torch.stack([sums.get(name, zero) for name in labels])
         terms += loss(predicted, batch, counts).double()
         if "energy" in labels:
             drift.append(

@@ -41,7 +41,7 @@ class SavedForceField:
 
 def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config: dict[str, Any]) -> None:
     """Write both files, complete or not at all."""
-    from omegaconf import OmegaConf
+    import yaml
 
     from mlff.weights import dump
 
@@ -54,7 +54,7 @@ def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config:
         "checksums": dict(labels.checksums),
         "credit": labels.credit,
     }
-    about = OmegaConf.to_yaml(OmegaConf.create({"format": FORMAT, "labels": learned, "config": config}))
+    about = yaml.safe_dump({"format": FORMAT, "labels": learned, "config": config}, sort_keys=False, allow_unicode=True)
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

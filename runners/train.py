@@ -103,7 +103,10 @@ class Train:
         return {name: results[name] for name in (*KEY_RESULTS, *SHOWN) if name in results}
 
 
-SHOWN = ("valid/energy_mae_meV_per_atom", "valid/forces_mae_meV_per_A", "labels/dipole_from_charges_rms_D")
+SHOWN = (
+    "valid/energy_mae_meV_per_atom", "valid/forces_mae_meV_per_A", "labels/dipole_from_charges_rms_D",
+    "cost/training_cpu_s",
+)  # fmt: skip
 
 
 def _tell(context: Context, p: _Prepared) -> None:
@@ -128,7 +131,7 @@ def _own_results(trainer: Trainer, trained: Trained, p: _Prepared) -> dict[str, 
     kept = trained.history[trained.epoch - 1]
     results = {name: value for name, value in kept.items() if name != "learning_rate"}
     results |= {"training/epoch": float(trained.epoch), "training/steps": float(trainer.n_steps)}
-    results["cost/training_s"] = trainer.seconds
+    results |= {"cost/training_s": trainer.clock.wall_s, "cost/training_cpu_s": trainer.clock.cpu_s}
     if p.irreducible_D is not None:
         results["labels/dipole_from_charges_rms_D"] = p.irreducible_D
     return results

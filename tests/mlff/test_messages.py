@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
 import torch
 from torch.autograd import grad
 
@@ -12,7 +19,11 @@ N, HEADS, D = 9, 16, 4
 WIDTH = HEADS * D
 
 
-def problem(vectors: bool) -> tuple[torch.Tensor, ...]:
+def numba_pairs(i, j, e, envelope, u) -> FusedPairs:
+    return FusedPairs(i, j, e[:, torch.from_numpy(LANE_ORDER)].contiguous(), envelope, u)
+
+
+def problem(fused_pairs: Callable, vectors: bool, device: str = "cpu") -> list[tuple[torch.Tensor, ...]]:
     """Outputs, first derivatives and second derivatives of both forms, from the same numbers."""
     g = torch.Generator().manual_seed(1)
     i, j = torch.triu_indices(N, N, offset=1)[:, ::2]
@@ -22,10 +33,11 @@ def problem(vectors: bool) -> tuple[torch.Tensor, ...]:
     u = torch.nn.functional.normalize(torch.randn(len(i), 3, generator=g, dtype=torch.float64), dim=1)
     outer = [torch.randn(s, generator=g, dtype=torch.float64) for s in ((N, WIDTH), (N, 3, WIDTH), qkv.shape, e.shape)]
     outer += [torch.randn(s, generator=g, dtype=torch.float64) for s in (envelope.shape, u.shape)]
-    order = torch.from_numpy(LANE_ORDER)
+    i, j, qkv, e, envelope, u = (t.to(device) for t in (i, j, qkv, e, envelope, u))
+    outer = [w.to(device) for w in outer]
 
     def fused(x: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return FusedPairs(i, j, x[1][:, order].contiguous(), x[2], x[3]).messages(x[0], vectors=vectors)
+        return fused_pairs(i, j, *x[1:]).messages(x[0], vectors=vectors)
 
     def directed(x: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         both = (torch.cat([i, j]), torch.cat([j, i]), torch.cat([x[1], x[1]]).view(-1, HEADS, D))
@@ -46,8 +58,29 @@ def problem(vectors: bool) -> tuple[torch.Tensor, ...]:
     return results
 
 
-def test_values_and_two_derivatives_agree_with_the_plain_form() -> None:
+def agree(fused_pairs: Callable, device: str = "cpu") -> None:
     for vectors in (True, False):
-        for found, wanted in zip(*problem(vectors), strict=True):
+        for found, wanted in zip(*problem(fused_pairs, vectors, device), strict=True):
             scale = wanted.abs().max().item()
             torch.testing.assert_close(found.double(), wanted, rtol=0, atol=3e-6 * scale)
+
+
+def test_values_and_two_derivatives_agree_with_the_plain_form() -> None:
+    agree(numba_pairs)
+
+
+ON_GPU = """
+import torch
+from mlff.gpu_messages import GpuPairs
+from tests.mlff.test_messages import agree
+
+agree(GpuPairs, "cuda" if torch.cuda.is_available() else "cpu")
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed (torch's CUDA builds bring it)")
+def test_the_gpu_kernels_give_the_same() -> None:
+    # without a GPU Triton's own interpreter runs the kernels; it must be asked for before anything imports Triton
+    interpreted = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", ON_GPU], env=os.environ | interpreted, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -101,8 +101,10 @@ def test_only_elements_of_training_frames_are_marked_as_trained(labels: LabelSet
     seen = {int(z) for f in labels.train for z in f.configuration.numbers}
     assert set(torch.nonzero(made.model.trained).flatten().tolist()) == seen
     alien = replace(labels.valid[0].configuration, numbers=np.full(len(labels.valid[0].configuration.numbers), 17))
-    with pytest.raises(ValueError, match="atomic number 17 occurs in validation frames, in no training frame"):
-        start(OPTIONS, training(), replace(labels, valid=[replace(labels.valid[0], configuration=alien)]), 0)
+    strange = [replace(labels.valid[0], configuration=alien)]
+    for part, said in (("valid", "validation"), ("test", "test")):
+        with pytest.raises(ValueError, match=f"atomic number 17 occurs in {said} frames, in no training frame"):
+            start(OPTIONS, training(), replace(labels, **{part: strange}), 0)
 
 
 def test_reference_energies_are_those_of_the_labels_without_their_dispersion() -> None:

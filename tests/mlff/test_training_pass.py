@@ -78,7 +78,7 @@ def test_fused_messages_change_nothing_but_the_last_digits() -> None:
 
 
 def test_fused_messages_are_refused_where_they_cannot_work() -> None:
-    with pytest.raises(ValueError, match="need float32 on a CPU, a width of 64 and 16 heads"):
+    with pytest.raises(ValueError, match="need float32: on a CPU a width of 64 and 16 heads"):
         TrainingPass(model(), fused=True)
 
 
