@@ -51,8 +51,12 @@ def boxes_in(path: Path, most: int | None = None) -> list[Source]:
 
 
 def clusters_in(path: Path) -> list[Cluster]:
-    """Open clusters of an extended XYZ file, to be labelled as they are; without `fragments` a frame is one molecule."""
-    return [_whole(atoms, f"{path.name}[{k}]") for k, atoms in enumerate(_read_extxyz(path)) if len(atoms) > 1]
+    """Open clusters of an extended XYZ file, to be labelled as they are; without `fragments` a frame is one molecule.
+
+    Neutral single atoms, which label sets carry for their energies, are left out.
+    """
+    clusters = [_whole(atoms, f"{path.name}[{k}]") for k, atoms in enumerate(_read_extxyz(path))]
+    return [cluster for cluster in clusters if len(cluster) > 1 or cluster.charge]
 
 
 def sample(

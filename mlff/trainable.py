@@ -198,9 +198,13 @@ def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFiel
 
 
 def check_dispersion(stated: Mapping[str, str]) -> None:
-    """Raise `ValueError` unless all that is brought together says the same of dispersion; `stated` by name."""
-    if len(set(stated.values())) > 1:
-        told = ", ".join(f"{name}: {value}" for name, value in stated.items())
+    """Raise `ValueError` unless all that is brought together says the same of dispersion; `stated` by name.
+
+    Who leaves it to the frames (`stated`) says nothing yet.
+    """
+    known = {name: value for name, value in stated.items() if value != "stated"}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"{name}: {value}" for name, value in known.items())
         raise ValueError(
             f"labels with and without dispersion cannot be mixed ({told}): the model's own term would be counted twice "
             "or not at all"

@@ -110,8 +110,7 @@ def load_labels(context: Context, data: Any, learned: Mapping[str, str] | None =
     from mlff.trainable import check_dispersion
 
     learned = learned or {}
-    if data.dispersion != "stated":  # else the frames say it
-        check_dispersion({**learned, data.name: data.dispersion})
+    check_dispersion({**learned, data.name: data.dispersion})
     try:
         with context.phase("data"):
             labels: LabelSet = data.load(context.data_root, context.seed, _fetch)
