@@ -20,7 +20,7 @@ class Relaxation:
     """How a packed box is relaxed; a box from a file may go without (`steps=0`, `soft_start_ps=0`).
 
     A freshly packed carbonate pushes with some 8,000 atm, which need 1 to 1.5 ps at fixed volume to go; a barostat that
-    starts earlier blows the box up to three quarters of its density.
+    starts earlier blows the box up by a quarter and more.
     """
 
     steps: Annotated[int, Field(ge=0, le=100_000, description="most steps of minimisation")] = 300
