@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from runners.check import UserError, build
 from runners.models import ABOUT, ARRAYS, locate_checkpoint
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
+    from mlff.frames import Configuration
     from mlff.model import ForceField
     from mlff.scores import Comparison
     from runners.context import Context
@@ -52,6 +55,7 @@ def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config:
         "dispersion": labels.dispersion,
         "labels": list(labels.labels),
         "frames": len(labels.train),
+        "molecule_charges": sorted({q for frame in labels.train for q in _molecule_charges(frame.configuration)}),
         "checksums": dict(labels.checksums),
         "credit": labels.credit,
     }
@@ -63,6 +67,11 @@ def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config:
     (unfinished / ABOUT).write_text(settings + about, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
+
+
+def _molecule_charges(c: Configuration) -> list[float]:
+    """Charges of the molecules that a frame names, else that of all of it."""
+    return [c.total_charge] if c.fragment_charges is None else [float(q) for q in np.unique(c.fragment_charges)]
 
 
 def is_force_field(path: Path) -> bool:

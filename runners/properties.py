@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from mlff.relaxation import Relaxation
 from runners.properties_report import report
-from runners.properties_stages import Found, Simulation, check_charges, read_runs, replica_seeds
+from runners.properties_stages import Found, Simulation, read_runs, replica_seeds
 from runners.simulation import Models, open_models, start_box
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class Properties:
         models = open_models(context)
         seeds = replica_seeds(context.seed, context.properties.replicas)
         first = start_box(context, models, seeds[0])
-        check_charges(models, first)
         if context.system.file is not None and len(seeds) > 1:
             return _Prepared(models, (first,) * len(seeds), None)
         return _Prepared(models, (first, *(start_box(context, models, s) for s in seeds[1:])), None)

@@ -48,21 +48,6 @@ def replica_seeds(seed: int, n: int) -> list[int]:
     return [int(np.random.SeedSequence([seed, k]).generate_state(1)[0]) for k in range(n)]
 
 
-def check_charges(models: Models, box: Box) -> None:
-    """Raise `UserError` where molecules carry charges of which a model knows nothing."""
-    charges = sorted({float(q) for q in box.atoms.info["fragment_charges"] if q})
-    for saved in models.saved if charges else ():
-        names = ", ".join(sorted({n for n, q in zip(box.names, box.atoms.info["fragment_charges"], strict=True) if q}))
-        if saved.model.charge is None:
-            raise UserError(f"checkpoint: {saved.path.name} predicts no charges, the box holds {names}")
-        known = saved.labels.get("molecule_charges")
-        if known is not None and not set(charges) <= set(known):
-            raise UserError(
-                f"checkpoint: {saved.path.name} was trained on molecules of charge {', '.join(f'{q:+g}' for q in known)} "
-                f"only; the box holds {names}"
-            )
-
-
 def read_runs(paths: Sequence[str], p: Protocol) -> Found:
     """Properties from trajectories of `runner=md`: density where the volume moved, transport where it did not."""
     from mlff.properties import density, transport

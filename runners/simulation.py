@@ -69,6 +69,13 @@ class Models:
             s.model.check_elements(torch.from_numpy(box.atoms.numbers.astype("int64")))
             if box.charges and s.model.charge is None:
                 raise ValueError(f"{s.path}: predicts no charges, and the box holds {', '.join(box.charges)}")
+            known = s.labels.get("molecule_charges")
+            strange = [name for name, charge in box.charges.items() if known is not None and charge not in known]
+            if strange:
+                told = ", ".join(f"{charge:+g}" for charge in known or ())
+                raise ValueError(
+                    f"{s.path}: was trained on molecules of charge {told} only, and the box holds {strange[0]}"
+                )
 
 
 def open_models(context: Context) -> Models:

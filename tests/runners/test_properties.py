@@ -137,7 +137,19 @@ def test_what_is_refused(lsmrun: Run, typed: tuple[str, ...], told: str) -> None
 
 def test_ions_need_a_model_that_knows_charges(lsmrun: Run, model: Path, tmp_path: Path) -> None:
     status, _, err = lsmrun("runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", f"checkpoint={model}")
-    assert status == 2 and "predicts no charges, the box holds Li, PF6" in err and err.count("\n") == 1
+    assert status == 2 and "predicts no charges, and the box holds Li, PF6" in err and err.count("\n") == 1
+
+
+def test_ions_of_another_charge_than_was_trained_are_refused(lsmrun: Run, model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = NetworkParameters(width=16, heads=4, n_radial=8, hidden=8)
+    tensors, settings = dump(ForceField(ForceFieldParameters(network=network)))
+    (tmp_path / "neutral.safetensors").write_bytes(tensors)
+    about = {"format": "lsmrun-force-field-1", "labels": {"molecule_charges": [0.0]}, "config": {}}
+    (tmp_path / "neutral.yaml").write_text(settings + yaml.safe_dump(about))
+    command = ("runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", "properties.replicas=1")
+    status, _, err = lsmrun(*command, f"checkpoint={tmp_path / 'neutral.safetensors'}")
+    assert status == 2 and "was trained on molecules of charge +0 only, and the box holds Li" in err, err
 
 
 def test_weights_are_also_looked_for_in_the_reference_folder(
