@@ -114,6 +114,8 @@ def _parameters(path: Path) -> ForceFieldParameters:
 
 
 def _renamed(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not tensors:
+        raise ValueError(f"{path}: holds no weights by name; what runner=export wrote is not read back, its source is")
     if "atom_embtab.weight" not in tensors:
         found = ", ".join(sorted(tensors)[:3])
         raise ValueError(f"{path}: holds no force field: neither our names nor the authors' (found {found}, ...)")

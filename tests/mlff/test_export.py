@@ -119,6 +119,12 @@ def test_authors_names_bring_the_weights_back(tmp_path: Path) -> None:
     torch.testing.assert_close(found.energy, wanted.energy)
 
 
+def test_a_script_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    saved(model(), tmp_path)
+    with pytest.raises(ValueError, match="holds no weights by name; what runner=export wrote is not read back"):
+        mlff.load(tmp_path / "field.pt")
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
