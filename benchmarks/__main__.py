@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import cases, floor, growth, peers, rram, speed, table
+from benchmarks import cases, engine, floor, growth, md, peers, rram, speed, table
 
-NAMES = ("nalsm", "peers", "growth", "rram")
+NAMES = ("nalsm", "peers", "growth", "rram", "engine", "md")
 
 
 QUICK_SAMPLES = 500
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     root = Path(os.environ.get("LSMRUN_DATA") or "~/.cache/lsmrun/data").expanduser()
     digits = cases.load("digits", root)
-    if chosen != ["rram"]:
+    if {"nalsm", "peers", "growth"} & set(chosen):
         speed.warm_up(digits)
     print(table.heading(), flush=True)
     if {"nalsm", "growth"} & set(chosen):
@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "rram" in chosen:
         n = QUICK_SAMPLES if options.quick else rram.WHOLE_SET
         _report(options.results / "rram.csv", rram.rram_rows(root, n, peers=not options.quick))
+    if "engine" in chosen:
+        effort_of_engine = engine.QUICK if options.quick else engine.Effort()
+        _report(options.results / "engine.csv", engine.engine_rows(effort_of_engine))
+    if "md" in chosen:
+        _report(options.results / "md.csv", md.md_rows(md.QUICK if options.quick else md.Effort()))
     return 0
 
 

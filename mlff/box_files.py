@@ -110,8 +110,8 @@ def _read(path: Path) -> Atoms:
 def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[np.int64]:
     """Atomic numbers from the names of GROMACS; 0 where none fits.
 
-    Two letters count for halogens in any residue and for metals alone in theirs: `CA` of a molecule is carbon, `LI` is
-    lithium.
+    Two letters count for halogens, for `Li` spelled so, and for atoms alone in their residue: `CA` of a molecule is
+    carbon.
     """
     from ase.data import atomic_numbers
 
@@ -119,9 +119,10 @@ def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[n
     alone = np.repeat(np.diff(breaks) == 1, np.diff(breaks))
     numbers = []
     for name, is_alone in zip(names, alone, strict=True):
-        letters = "".join(c for c in str(name) if c.isalpha()).capitalize()
+        spelled = "".join(c for c in str(name) if c.isalpha())
+        letters = spelled.capitalize()
         two = letters[:2]
-        whole = two in atomic_numbers and (is_alone or two in ("Cl", "Br"))
+        whole = two in atomic_numbers and (is_alone or two in ("Cl", "Br") or spelled[1:2].islower())
         numbers.append(atomic_numbers.get(two if whole else letters[:1], 0))
     return np.array(numbers, np.int64)
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.box import G_PER_CM3, widths_A
-from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator
+from mlff.integrators import ATM, Arrays, Conditions, Ensemble, Integrator, forget
 from mlff.streams import generator
 from mlff.units import KCAL_PER_EV
 
@@ -147,6 +147,7 @@ def simulate(
     seed: int,
     state: State | None = None,
     temperature_K: float | None = None,
+    integrator_of: Callable[[Atoms, Conditions, np.random.Generator], Any] = Integrator,
     on_step: Callable[[Step], object] | None = None,
     on_frame: Callable[[Frame], object] | None = None,
     save: Callable[[State], object] | None = None,
@@ -154,25 +155,26 @@ def simulate(
     """Run `dynamics` on a copy of `atoms`, from `state` where a killed run left one, to the end; returns the last state.
 
     Without momenta, velocities are drawn at the temperature; `temperature_K` is the system's, for
-    `dynamics.temperature_K=None`. Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
+    `dynamics.temperature_K=None`. `integrator_of` makes what advances the atoms: ASE, or another program (`LammpsIntegrator`,
+    `OpenmmIntegrator`). Callbacks get every step, every `frame_every_fs` a frame (step 0 included), and every
     `save_every_fs` the state; records of a step come before its state. At each of these states the calculator forgets
     its lists, so that a run from there is the unbroken run bit for bit. Raises `BlowUp`.
     """
     target = dynamics.temperature_K or temperature_K
     if target is None:
         raise ValueError("temperature_K: has no value; give md.temperature_K=...")
-    atoms = atoms.copy()
+    atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
-    if state is None and not atoms.has("momenta"):
+    if not atoms.has("momenta"):
         set_velocities(atoms, target, seed)
     rng = generator(seed, "dynamics")
-    integrator = Integrator(atoms, _conditions(dynamics, target), rng)
+    integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
     first = 0
     if state is not None:
         integrator.restore(state.arrays)
         first = state.step
     watch = _Watch(atoms, dynamics, integrator)
-    _forget(calculator)
+    forget(calculator)
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
         if step > first:
@@ -187,7 +189,7 @@ def simulate(
         if save is not None and step > first and step % n_save == 0 and step < dynamics.n_steps:
             save(State(step, integrator.state()))
         if step % n_save == 0:
-            _forget(calculator)
+            forget(calculator)
     return State(dynamics.n_steps, integrator.state())
 
 
@@ -216,15 +218,10 @@ def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
     )
 
 
-def _forget(calculator: Any) -> None:
-    """Let forces be computed anew, from nothing but the positions."""
-    getattr(calculator, "forget", calculator.reset)()
-
-
 class _Watch:
     """Measures the box after every step and stops a run that has left what makes sense."""
 
-    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Integrator) -> None:
+    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Any) -> None:
         self.atoms, self.d, self.integrator = atoms, d, integrator
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())

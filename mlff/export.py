@@ -105,6 +105,8 @@ def pair_style(model: ForceField, total_charge: float = 0.0) -> torch.jit.Script
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        # a size that the trace would take for a constant
+        warnings.simplefilter("error", torch.jit.TracerWarning)
         traced = torch.jit.trace(energies, (list(weights.values()), *_example(model)), check_trace=False, strict=False)
         return torch.jit.script(_PairStyle(traced, list(weights.values()), total_charge, model.trained.clone()))
 

@@ -85,7 +85,7 @@ class DirectedEdges:
 
     def messages(self, qkv: Tensor, *, vectors: bool) -> tuple[Tensor, Tensor | None]:
         """m `(n_atoms, width)` and M `(n_atoms, 3, width)`, or None where no vectors are asked for."""
-        i, j, n = self.i, self.j, len(qkv)
+        i, j, n = self.i, self.j, qkv.shape[0]  # len() would be a constant in exported models
         # the numbers of one head lie together: q (d), k (d), v (d)
         q, k, v = qkv.chunk(3, dim=-1)
         width = q[0].numel()

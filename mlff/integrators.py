@@ -88,7 +88,7 @@ class Integrator:
             "positions": atoms.positions.copy(),
             "momenta": atoms.get_momenta(),
             "cell": atoms.cell.array.copy(),
-            "random": _pack_generator(self.rng),
+            "random": pack_generator(self.rng),
         }
 
     def restore(self, arrays: Arrays) -> None:
@@ -96,7 +96,7 @@ class Integrator:
         self.atoms.set_cell(arrays["cell"], scale_atoms=False)
         self.atoms.set_positions(arrays["positions"])
         self.atoms.set_momenta(arrays["momenta"])
-        _unpack_generator(self.rng, arrays["random"])
+        unpack_generator(self.rng, arrays["random"])
         for name in INTERNALS[self.ensemble]:
             holder, _, leaf = name.rpartition(".")
             value = arrays[name].copy() if arrays[name].ndim else arrays[name].item()
@@ -138,10 +138,15 @@ def _get(holder: Any, path: str) -> Any:
     return holder
 
 
+def forget(calculator: Any) -> None:
+    """Let forces be computed anew, from nothing but the positions."""
+    getattr(calculator, "forget", calculator.reset)()
+
+
 _LOW = 2**64 - 1
 
 
-def _pack_generator(rng: np.random.Generator) -> NDArray[np.uint64]:
+def pack_generator(rng: np.random.Generator) -> NDArray[np.uint64]:
     """The state of a PCG64 generator, `(6,)`."""
     s: Any = rng.bit_generator.state
     words = [s["state"]["state"], s["state"]["inc"]]
@@ -150,7 +155,7 @@ def _pack_generator(rng: np.random.Generator) -> NDArray[np.uint64]:
     )
 
 
-def _unpack_generator(rng: np.random.Generator, words: NDArray[np.uint64]) -> None:
+def unpack_generator(rng: np.random.Generator, words: NDArray[np.uint64]) -> None:
     state, inc = (int(words[k]) << 64 | int(words[k + 1]) for k in (0, 2))
     rng.bit_generator.state = {
         "bit_generator": "PCG64",

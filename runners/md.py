@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.relaxation import Relaxation
+from runners.check import UserError
 from runners.simulation import Models, Stretch, open_models, start_box
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class _Prepared:
 class MolecularDynamics:
     """Settings of the runner; the liquid stands in `system`, the ensemble in `md`, the model in `checkpoint`."""
 
+    engine: Annotated[
+        Literal["ase", "lammps", "lammps_pppm", "openmm"],
+        Field(description="program that integrates; lammps_pppm leaves the reciprocal sum to LAMMPS"),
+    ] = "ase"
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
     relaxation: Relaxation = field(default_factory=Relaxation)
 
@@ -38,7 +43,12 @@ class MolecularDynamics:
 
     def prepare(self, context: Context) -> _Prepared:
         """Open the models and pack the box before a run exists."""
+        from mlff.engines import integrator_of
+
+        if not str(context.config["model"].get("_target_")).startswith("mlff."):
+            raise UserError(f"model={context.choices.get('model')}: runner=md takes a force field; give model=mlff")
         models = open_models(context)
+        integrator_of(self.engine, context.md.ensemble, [s.model for s in models.saved])
         return _Prepared(models, start_box(context, models, context.seed))
 
     def run(self, context: Context) -> dict[str, float]:
@@ -46,11 +56,14 @@ class MolecularDynamics:
         from mlff.trajectory import read_thermo
 
         p: _Prepared = context.prepared
+        if p.models.warning:
+            context.progress.warn(p.models.warning)
         atoms, names = p.box.atoms, p.box.names
         target = context.md.temperature_K or context.system.temperature_K
         context.progress.say(
             f"{p.box.composition}: {len(atoms)} atoms, {atoms.get_volume() ** (1 / 3):.2f} Å, "
-            f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} at {target:g} K for {context.md.length_ps:g} ps"
+            f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} by {self.engine} at {target:g} K "
+            f"for {context.md.length_ps:g} ps"
         )
         if p.box.charges:
             told = ", ".join(f"{name} {charge:+g}" for name, charge in p.box.charges.items())
@@ -62,7 +75,7 @@ class MolecularDynamics:
         with stretch.cache.alone(context.progress.say):
             started = stretch.relaxed(p.box, calculator, self.relaxation, target, context.seed)
             began = time.perf_counter()
-            path, end = stretch.run(started, names, calculator, context.md, target, context.seed)
+            path, end = stretch.run(started, names, calculator, context.md, target, context.seed, self.engine)
             seconds = time.perf_counter() - began
             thermo = read_thermo(path)
             results = _results(thermo, len(atoms), seconds)

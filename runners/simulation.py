@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlff.box import Box
     from mlff.calculator import MLFFCalculator
     from mlff.dynamics import BlowUp, Dynamics, State
+    from mlff.engines import Program
     from mlff.relaxation import Relaxation
     from runners.context import Context
 
@@ -47,6 +48,8 @@ class Models:
     saved: tuple[SavedForceField, ...]
     changed: Mapping[str, Any]
     fingerprint: str
+    warning: str | None = None
+    """What to tell the user before work with these models starts."""
 
     def calculator(self, threads: int) -> MLFFCalculator:
         """The models on the fast engine, or by torch where it cannot run them."""
@@ -58,12 +61,14 @@ class Models:
         except ValueError:
             return MLFFCalculator(members)
 
-    def check_elements(self, atoms: Atoms) -> None:
-        """Raise `ValueError` that names an element which a model was not trained on."""
+    def check(self, box: Box) -> None:
+        """Raise `ValueError` that names an element which a model was not trained on, or ions that it cannot charge."""
         import torch
 
         for s in self.saved:
-            s.model.check_elements(torch.from_numpy(atoms.numbers.astype("int64")))
+            s.model.check_elements(torch.from_numpy(box.atoms.numbers.astype("int64")))
+            if box.charges and s.model.charge is None:
+                raise ValueError(f"{s.path}: predicts no charges, and the box holds {', '.join(box.charges)}")
 
 
 def open_models(context: Context) -> Models:
@@ -73,14 +78,12 @@ def open_models(context: Context) -> Models:
     """
     import mlff
 
-    names = context.checkpoints
-    if not names:
-        shipped = getattr(mlff, "default_model", None)
-        if shipped is None:
-            raise UserError(f"checkpoint=null: runner={context.choices.get('runner')} needs a file or an MLflow run")
-        saved: tuple[SavedForceField, ...] = (read_force_field(Path(shipped()), "null"),)
+    warning = None
+    if context.checkpoints:
+        saved = tuple(read_force_field(locate(context, name), name) for name in context.checkpoints)
     else:
-        saved = tuple(read_force_field(locate(context, name), name) for name in names)
+        shipped = mlff.default_model()
+        saved, warning = (read_force_field(shipped, "null"),), _caution(shipped.with_name("MODEL_CARD.md"))
     changed = _typed_settings(context)
     for s in saved:
         try:
@@ -91,7 +94,16 @@ def open_models(context: Context) -> Models:
     for s in saved:
         digest.update(s.path.read_bytes())
         digest.update(repr(s.model.parameters_of).encode())
-    return Models(saved, changed, digest.hexdigest()[:16])
+    return Models(saved, changed, digest.hexdigest()[:16], warning)
+
+
+def _caution(card: Path) -> str:
+    """What the shipped model is not validated for, in the words of its card."""
+    lines = card.read_text(encoding="utf-8").splitlines()
+    limits = next((line.partition("**: ")[2] for line in lines if line.startswith("- **Not validated for**")), "")
+    return (
+        f"no checkpoint given: the model that comes with the package is not validated for {limits.rstrip('.')} ({card})"
+    )
 
 
 def _typed_settings(context: Context) -> dict[str, Any]:
@@ -109,7 +121,7 @@ def start_box(context: Context, models: Models, seed: int) -> Box:
 
     with context.phase("packing"):
         box = pack(context.system, seed)
-    models.check_elements(box.atoms)
+        models.check(box)
     return box
 
 
@@ -140,13 +152,21 @@ class Stretch:
         return atoms
 
     def run(
-        self, atoms: Atoms, names: tuple[str, ...], calculator: Any, dynamics: Dynamics, temperature_K: float, seed: int
+        self,
+        atoms: Atoms,
+        names: tuple[str, ...],
+        calculator: Any,
+        dynamics: Dynamics,
+        temperature_K: float,
+        seed: int,
+        engine: Program = "ase",
     ) -> tuple[Path, State]:
         """Simulate to the end, from where a killed run was; returns the trajectory's file and the last state.
 
         A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
         """
         from mlff.dynamics import BlowUp, State, simulate
+        from mlff.engines import integrator_of
         from mlff.trajectory import Recorder, merge
 
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
@@ -177,6 +197,7 @@ class Stretch:
                     seed=seed,
                     state=state,
                     temperature_K=temperature_K,
+                    integrator_of=integrator_of(engine, dynamics.ensemble, calculator.models),
                     on_step=on_step,
                     on_frame=recorder.on_frame,
                     save=save,

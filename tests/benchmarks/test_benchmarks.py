@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ def rows_of(folder, name):
 
 def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
     assert sorted(path.name for path in quick.iterdir()) == [
-        "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "nalsm.csv",
-        "rram.csv",
+        "engine.csv", "growth.png", "growth_fan_in.csv", "growth_neurons.csv", "growth_rate.csv", "md.csv",
+        "nalsm.csv", "rram.csv",
     ]  # fmt: skip
     rows = rows_of(quick, "nalsm")
     assert tuple(rows[0]) == table.COLUMNS
@@ -38,6 +39,14 @@ def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
     for row in rows:
         assert float(row["cpu_ms"]) > 0 and float(row["wall_ms"]) > 0
         assert row["peer"] == "lsmrun" and "numba" in row["versions"] and row["cpu_model"]
+
+
+def test_steps_of_dynamics_are_split_into_engine_and_all_else(quick):
+    rows = rows_of(quick, "md")
+    assert [row["what"].split(", ")[1] for row in rows] == ["npt", "nvt", "nve"]
+    for row in rows:
+        share = float(re.findall(r"engine ([\d.]+) % of CPU time", row["what"])[0])
+        assert 30 < share < 100 and float(row["cpu_ms"]) > 0 and "ns/day" in row["what"]
 
 
 def test_rows_of_run_have_a_floor_from_their_operations(quick):

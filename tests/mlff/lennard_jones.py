@@ -22,13 +22,15 @@ KELVIN, ATM = 119.8, EPSILON / SIGMA**3 / (101325 * units.Pascal)
 
 
 class LennardJones(Calculator):
-    """Periodic boxes of nearly right angles, wider than 6 sigma; energies in eV."""
+    """Periodic boxes of nearly right angles, wider than 6 sigma; energies in eV; `shifted` has no step and no correction."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
 
-    def __init__(self) -> None:
+    def __init__(self, *, shifted: bool = False) -> None:
         super().__init__()
         self.calls = 0
+        self.at_cutoff = 4 * (CUTOFF**-12 - CUTOFF**-6) if shifted else 0.0
+        self.corrected = not shifted
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
@@ -37,11 +39,11 @@ class LennardJones(Calculator):
         inverse = np.linalg.inv(cell)
         assert np.linalg.norm(inverse, axis=0).max() < 0.5 / CUTOFF, "the box is smaller than twice the cutoff"
         n, volume = len(self.atoms), self.atoms.get_volume()
-        energy, forces, virial = _pairs(self.atoms.positions / SIGMA, cell, inverse, CUTOFF)
+        energy, forces, virial = _pairs(self.atoms.positions / SIGMA, cell, inverse, CUTOFF, self.at_cutoff)
         density = n * SIGMA**3 / volume
         near3, near9 = CUTOFF**-3, CUTOFF**-9
-        energy += n * 8 / 3 * np.pi * density * (near9 / 3 - near3)
-        tail = 16 / 3 * np.pi * density**2 * (2 / 3 * near9 - near3) * EPSILON / SIGMA**3
+        energy += self.corrected * n * 8 / 3 * np.pi * density * (near9 / 3 - near3)
+        tail = self.corrected * 16 / 3 * np.pi * density**2 * (2 / 3 * near9 - near3) * EPSILON / SIGMA**3
         stress = -virial * EPSILON / volume - tail * np.eye(3)
         self.results = {
             "energy": energy * EPSILON,
@@ -74,7 +76,7 @@ def lattice(density: float, n: int = 256, seed: int = 0) -> Atoms:
 
 
 @njit(cache=True)
-def _pairs(x, cell, inverse, cutoff):  # type: ignore[no-untyped-def]
+def _pairs(x, cell, inverse, cutoff, at_cutoff):  # type: ignore[no-untyped-def]
     n = len(x)
     energy, force, virial = 0.0, np.zeros((n, 3)), np.zeros((3, 3))
     d, shift = np.zeros(3), np.zeros(3)
@@ -90,7 +92,7 @@ def _pairs(x, cell, inverse, cutoff):  # type: ignore[no-untyped-def]
                 r2 += d[k] * d[k]
             if r2 < cutoff * cutoff:
                 inverse6 = 1.0 / (r2 * r2 * r2)
-                energy += 4.0 * inverse6 * (inverse6 - 1.0)
+                energy += 4.0 * inverse6 * (inverse6 - 1.0) - at_cutoff
                 slope = 24.0 * inverse6 * (2.0 * inverse6 - 1.0) / r2
                 for k in range(3):
                     force[i, k] += slope * d[k]

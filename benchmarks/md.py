@@ -1,0 +1,131 @@
+"""Molecular dynamics on a CPU: ns/day of a packed electrolyte by size and threads, and what is not the engine.
+
+`python -m benchmarks --only md`. One step is the integrator, the engine, and all that is recorded: thermodynamics and
+pressure of every step, frames, limits. On a machine with other work only CPU times count: ns/day follows wall time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ase import Atoms
+
+from benchmarks import boxes, table
+from mlff.calculator import MLFFCalculator
+from mlff.dynamics import Dynamics, Step, simulate
+from mlff.engine import Engine, Result
+from mlff.frames import Configuration
+from mlff.integrators import Ensemble
+from mlff.relaxation import Relaxation, relax
+from mlff.system import System, pack
+from mlff.trajectory import Recorder
+
+ENSEMBLES: tuple[Ensemble, ...] = ("npt", "nvt", "nve")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of boxes, threads, and time steps of 1 fs that are timed for 1,000 atoms (fewer in larger boxes)."""
+
+    sizes: tuple[int, ...] = (500, 1000, 4000, 10000)
+    threads: tuple[int, ...] = (1, 2)
+    steps: int = 200
+
+
+QUICK = Effort(sizes=(250,), threads=(1,), steps=10)
+
+
+@dataclass
+class Spent:
+    """CPU and wall seconds inside the engine."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+
+def md_rows(effort: Effort) -> Iterator[dict[str, Any]]:
+    """A row for each size, ensemble and number of threads; the time unit is one step of 1 fs."""
+    model, weights = boxes.model()
+    for size in effort.sizes:
+        box = pack(electrolyte(size), seed=0)
+        ready = None
+        for threads in effort.threads:
+            spent = Spent()
+            calculator = MLFFCalculator(model, fast=True, threads=threads)
+            for engine in calculator.engines:
+                _clocked(engine, spent)
+            if ready is None:
+                short = Relaxation(steps=50, soft_start_ps=0.01, limit_eV_A=1000.0)
+                ready = relax(box.atoms, calculator, short, temperature_K=300.0, seed=0)
+            for ensemble in ENSEMBLES if size == effort.sizes[0] else ENSEMBLES[:1]:
+                n_steps = max(5, effort.steps * 1000 // max(size, 1000))
+                yield _row(ready, box.names, calculator, spent, ensemble, n_steps, weights, threads)
+
+
+def electrolyte(n_atoms: int) -> System:
+    """The example electrolyte of the published force field."""
+    return System(
+        name="benchmark",
+        solvents=["DMC", "EC"],
+        solvent_amounts=[51.0, 49.0],
+        salts=["LiPF6"],
+        salt_amounts=[0.43],
+        n_atoms=n_atoms,
+        density_g_cm3=1.15,
+    )
+
+
+def _row(
+    atoms: Atoms,
+    names: tuple[str, ...],
+    calculator: MLFFCalculator,
+    spent: Spent,
+    ensemble: Ensemble,
+    n_steps: int,
+    weights: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Time one run with everything that a run does: thermodynamics and pressure of every step, frames, limits."""
+    d = Dynamics(
+        ensemble=ensemble,
+        length_ps=n_steps / 1000,
+        frame_every_fs=100.0,
+        max_temperature_K=1e5,
+        max_force_eV_A=1e5,
+    )
+    recorder = Recorder(atoms, names)
+    start: dict[str, float] = {}
+
+    def on_step(step: Step) -> None:
+        recorder.on_step(step)
+        if step.step == 0:  # forces at the start and lists are made
+            spent.cpu = spent.wall = 0.0
+            start.update(cpu=time.process_time(), wall=time.perf_counter())
+
+    simulate(atoms, calculator, d, seed=0, temperature_K=300.0, on_step=on_step, on_frame=recorder.on_frame)
+    cpu, wall = time.process_time() - start["cpu"], time.perf_counter() - start["wall"]
+    day = n_steps * 1e-6 * 86400
+    alone = f", {day / cpu:.2f} with a core of its own" if threads == 1 else ""
+    what = (
+        f"MD step, {ensemble}, {weights}: {day / wall:.2f} ns/day{alone}; "
+        f"engine {100 * spent.cpu / cpu:.1f} % of CPU time, {100 * spent.wall / wall:.1f} % of wall time"
+    )
+    times = {"cpu_ms": 1000 * cpu / n_steps, "wall_ms": 1000 * wall / n_steps}
+    return table.row(what, f"{len(atoms)} atoms", threads=threads, **times)
+
+
+def _clocked(engine: Engine, spent: Spent) -> None:
+    """Let an engine add up the time of its calls."""
+    plain = engine.evaluate
+
+    def evaluate(c: Configuration) -> Result:
+        cpu, wall = time.process_time(), time.perf_counter()
+        found = plain(c)
+        spent.cpu += time.process_time() - cpu
+        spent.wall += time.perf_counter() - wall
+        return found
+
+    engine.evaluate = evaluate  # type: ignore[method-assign]
