@@ -39,8 +39,13 @@ def test_weights_of_a_model_are_views_of_one_vector() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, layers.parameters(), strict=True))
     flat.gradient += flat.gradient_of(layers(torch.ones(1, 2)).square().sum())
     assert flat.gradient.abs().sum() > 0
-    length = flat.clip(1e-3)
-    assert length > 1e-3 and flat.gradient.norm().item() == pytest.approx(1e-3)
+    long = flat.gradient.clone()
+    flat.clip(None)
+    flat.clip(1.001 * long.norm().item())
+    assert torch.equal(flat.gradient, long)
+    flat.clip(1e-3)
+    assert long.norm() > 1e-3 and flat.gradient.norm().item() == pytest.approx(1e-3)
+    torch.testing.assert_close(flat.gradient / 1e-3, long / long.norm())
     decayed, others = flat.parts()
     with torch.no_grad():
         decayed.zero_()
