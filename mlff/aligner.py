@@ -23,6 +23,8 @@ from mlff.training_pass import TrainingPass
 Arrays = dict[str, NDArray[Any]]
 Save = Callable[[Callable[[], Arrays]], None]
 CLUSTER_BATCH = 32
+STALLED, STALLED_STEPS = 0.01, 5
+"""The line search ends where the loss has fallen by less than this share in so many steps."""
 
 
 class Aligner:
@@ -130,7 +132,11 @@ class Aligner:
     def _near(self) -> bool:
         if not self.done:
             return not any(a.change_atm for a in self.frames)
-        return self.missed_atm <= self.options.near_atm
+        return self.missed_atm <= self.options.near_atm or self._stalled()
+
+    def _stalled(self) -> bool:
+        last = self.history[-STALLED_STEPS - 1 :]
+        return len(last) > STALLED_STEPS and last[0] - last[-1] < STALLED * last[0]
 
     def _search(self) -> float:
         return self.descent.step()

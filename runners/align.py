@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from mlff.relaxation import Relaxation
 from runners.check import UserError
 from runners.force_fields import frames_only, load_labels, log_labels, open_force_field, saved_data, write_force_field
-from runners.systems import Target, load_system, target_of
+from runners.systems import Target, load_system, size_of, target_of
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -45,9 +45,7 @@ class Align:
         default_factory=list
     )
     n_atoms: Annotated[int | None, Field(ge=1, description="atoms of a box; null = as the system says")] = None
-    sizes: Annotated[dict[str, int], Field(description="atoms of the boxes of single systems, instead of n_atoms")] = (
-        field(default_factory=dict)
-    )
+    sizes: Annotated[list[str], Field(description="NAME=ATOMS for boxes of another size")] = field(default_factory=list)
     rounds: Annotated[int, Field(ge=1, le=20, description="most rounds of alignment")] = 4
     tolerance_g_cm3: Annotated[float, Field(ge=0, description="wide enough where the error bar is narrower")] = 0.0
     check_ps: Annotated[float, Field(gt=0, description="length of the runs that check the sign in the first round")] = (
@@ -68,7 +66,8 @@ class Align:
             raise UserError("runner.systems: has no value; give runner.systems=[<option of system=>, ...]")
         parts = []
         for key, names in (("runner.systems", self.systems), ("runner.watched", self.watched)):
-            parts.append([target_of(load_system(name, key, self.sizes.get(name, self.n_atoms)), key) for name in names])
+            sized = [(name, size_of(name, self.sizes, "runner.sizes", self.n_atoms)) for name in names]
+            parts.append([target_of(load_system(name, key, atoms), key) for name, atoms in sized])
         doubled = {t.name for t in parts[0]} & {t.name for t in parts[1]}
         if doubled:
             raise UserError(f"runner.watched: {min(doubled)} is aligned as well")

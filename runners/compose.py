@@ -171,10 +171,10 @@ def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     node = OmegaConf.select(known, holder) if holder else known
     if isinstance(node, DictConfig) and last in node and OmegaConf.is_interpolation(node, last):
         raise UserError(f"{key}={show(override.value())}: {section} is the section {last}; give {last}.{name}=...")
-    value = OmegaConf.select(known, key, default=KeyError)
-    if value is not KeyError:
-        return
     parent = OmegaConf.select(known, section) if section else known
+    value = OmegaConf.select(known, key, default=KeyError)
+    if value is not KeyError or (isinstance(parent, DictConfig) and name in parent):  # ??? is a key without a value
+        return
     if isinstance(parent, DictConfig) and section:
         raise UserError(unknown_key(section, name, override.value(), [str(k) for k in parent if k != "_target_"]))
     config = resolve(known)

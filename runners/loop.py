@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from mlff.relaxation import Relaxation
 from runners.check import UserError
-from runners.systems import load_system, target_of
+from runners.systems import load_system, size_of, target_of
 
 if TYPE_CHECKING:
     from mlff.system import System
@@ -39,9 +39,7 @@ class Loop:
     members: Annotated[int, Field(ge=3, le=16, description="models of the committee")] = 3
     rounds: Annotated[int, Field(ge=1, le=10, description="rounds of labels from the models' own dynamics")] = 2
     n_atoms: Annotated[Count, Field(description="atoms of every box")] = 200
-    sizes: Annotated[dict[str, int], Field(description="atoms of the boxes of single liquids, instead of n_atoms")] = (
-        field(default_factory=dict)
-    )
+    sizes: Annotated[list[str], Field(description="NAME=ATOMS for boxes of another size")] = field(default_factory=list)
     packed_boxes: Count = 4
     packed_clusters: Annotated[Count, Field(description="first labels of each liquid, from packed boxes")] = 300
     candidates: Annotated[
@@ -66,7 +64,7 @@ class Loop:
 
     def size(self, name: str) -> int:
         """Atoms of a liquid's box, about."""
-        return self.sizes.get(name, self.n_atoms)
+        return size_of(name, self.sizes, "runner.sizes", self.n_atoms) or self.n_atoms
 
     def prepare(self, context: Context) -> dict[str, System]:
         """Check all liquids before a run exists."""

@@ -140,8 +140,6 @@ def as_value(value: Any) -> str:
         return quoted(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_value, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{k}:{as_value(v)}' for k, v in value.items())}}}"
     return show(value)
 
 

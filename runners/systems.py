@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,17 @@ def load_system(name: str, key: str, n_atoms: int | None = None) -> System:
     section: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     system: System = build(section.get("system", section), f"{key}: {name}")
     return system if n_atoms is None else replace(system, n_atoms=n_atoms)
+
+
+def size_of(name: str, sizes: Sequence[str], key: str, otherwise: int | None) -> int | None:
+    """Atoms of a liquid's box, from entries `NAME=ATOMS`; raises `UserError` for an entry that is none."""
+    for entry in sizes:
+        of, equals, atoms = entry.partition("=")
+        if not equals or not atoms.isdigit() or int(atoms) < 1:
+            raise UserError(f"{key}: {entry}: must be NAME=ATOMS, such as dmc=300")
+        if of == name:
+            return int(atoms)
+    return otherwise
 
 
 def target_of(system: System, key: str) -> Target:

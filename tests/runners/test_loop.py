@@ -22,7 +22,7 @@ from runners.systems import load_system, target_of
 from tests.command_line import refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
-TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false")
+TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
 
 
 def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
