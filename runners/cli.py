@@ -39,11 +39,12 @@ def _help(typed: Sequence[str]) -> int:
 
 def _dispatch(typed: list[str]) -> int:
     """Check what was typed, then let Hydra run it."""
-    from runners.compose import Source, let_open
+    from runners.compose import Source, implied, let_open
 
     args = _parse(typed)
     flags = [word for word in typed if word not in set(args.overrides)]
     args.overrides = [let_open(override) for override in args.overrides]
+    args.overrides += implied(args.overrides)
     typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     source = Source(args.config_dir, args.config_name or "config")
     if args.multirun:

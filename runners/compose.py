@@ -42,6 +42,12 @@ HYDRA_GROUPS: Groups = {
     for group in ("hydra/launcher", "hydra/sweeper")
 }
 
+IMPLIED = {
+    f"runner={name}": "model=mlff"
+    for name in ("train", "label", "distill", "align", "loop", "md", "properties", "export")
+}
+"""Choices that say what another one is, where neither it nor an experiment is typed."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -52,7 +58,7 @@ class Source:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of one job, Hydra's own part included; raises `UserError`."""
-        added = self._searched(overrides)
+        added = [*self._searched(overrides), *implied(overrides)]
         try:
             with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
                 return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
@@ -62,7 +68,7 @@ class Source:
     @contextlib.contextmanager
     def multirun(self, overrides: Sequence[str]) -> Iterator[tuple[HydraContext, DictConfig]]:
         """Hydra's context and the configuration that a sweep's launcher is made from; both hold inside the block."""
-        told = [*overrides, *self._searched(overrides), "hydra.mode=MULTIRUN"]
+        told = [*overrides, *self._searched(overrides), *implied(overrides), "hydra.mode=MULTIRUN"]
         with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None
@@ -94,6 +100,13 @@ class Source:
         except UserError as found:
             return found
         return UserError(one_line(error))
+
+
+def implied(overrides: Sequence[str]) -> list[str]:
+    """What follows from the choices that are typed (`IMPLIED`)."""
+    found = {IMPLIED[o] for o in overrides if o in IMPLIED}
+    typed = {o.partition("=")[0] for o in overrides}
+    return sorted(o for o in found if o.partition("=")[0] not in typed and "experiment" not in typed)
 
 
 def let_open(override: str) -> str:

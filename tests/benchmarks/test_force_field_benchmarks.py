@@ -22,7 +22,11 @@ def test_made_up_liquid_has_the_neighbours_of_the_recorded_electrolyte() -> None
     assert what == "random weights"
     assert len(batch.edges) / 1000 == pytest.approx(189412 / 4116, rel=0.1)
     assert (
-        float(batch.edges.vectors(batch.positions, batch.cells, batch.system, torch.zeros(1, 3, 3)).norm(dim=1).min())
+        float(
+            batch.edges.vectors(batch.positions, batch.cells, batch.system, torch.zeros_like(batch.cells))
+            .norm(dim=1)
+            .min()
+        )
         > 1
     )
 

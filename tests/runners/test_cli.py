@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from runners.compose import IMPLIED, Source
 from runners.options import find_groups
 from tests.command_line import MAIN, refused, runs_in
 
@@ -200,3 +201,9 @@ def test_an_interrupted_sweep_closes_child_and_parent(toy, home: Path) -> None:
     status, _, _ = toy("-m", "seed=0,1", "runner.stop=interrupt")
     assert status == 130
     assert [r.info.status for r in runs_in(home)] == ["KILLED", "KILLED"]
+
+
+@pytest.mark.parametrize("choice", sorted(IMPLIED))
+def test_a_runner_of_force_fields_takes_one_unless_another_model_is_typed(choice: str) -> None:
+    assert str(Source().compose([choice]).model._target_).startswith("mlff.")
+    assert str(Source().compose([choice, "model=lsm"]).model._target_).startswith("lsm.")
