@@ -48,7 +48,9 @@ def lj() -> LennardJones:
 
 
 def run(program: str, atoms: Atoms, ensemble: str, **more: Any) -> tuple[list[Step], State, list[State]]:
-    settings = {"length_ps": 0.06, "time_step_fs": 2.0, "temperature_damping_fs": 50.0, "pressure_damping_fs": 200.0}
+    settings = {"length_ps": 0.06, "time_step_fs": 2.0}
+    settings |= {"temperature_damping_fs": 50.0} if ensemble != "nve" else {}
+    settings |= {"pressure_damping_fs": 200.0} if ensemble.startswith("npt") else {}
     names = set(Dynamics.__dataclass_fields__) & more.keys()
     d = Dynamics(ensemble=ensemble, temperature_K=60.0, **(settings | {k: more.pop(k) for k in names}))
     steps: list[Step] = []
