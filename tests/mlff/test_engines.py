@@ -48,11 +48,9 @@ def lj() -> LennardJones:
 
 
 def run(program: str, atoms: Atoms, ensemble: str, **more: Any) -> tuple[list[Step], State, list[State]]:
-    settings: dict[str, Any] = {"length_ps": 0.06, "time_step_fs": 2.0}
-    if ensemble != "nve":
-        settings["temperature_damping_fs"] = 50.0
-    if ensemble.startswith("npt"):
-        settings["pressure_damping_fs"] = 200.0
+    settings = {"length_ps": 0.06, "time_step_fs": 2.0}
+    settings |= {"temperature_damping_fs": 50.0} if ensemble != "nve" else {}
+    settings |= {"pressure_damping_fs": 200.0} if ensemble.startswith("npt") else {}
     names = set(Dynamics.__dataclass_fields__) & more.keys()
     d = Dynamics(ensemble=ensemble, temperature_K=60.0, **(settings | {k: more.pop(k) for k in names}))
     steps: list[Step] = []
@@ -87,8 +85,7 @@ def test_places_and_velocities_stay_those_of_ase_through_the_boundary(program: s
 def test_the_conserved_quantity_is_kept_while_heat_and_work_flow(program: str, ensemble: str) -> None:
     atoms = argon()
     atoms.set_momenta(0.7 * atoms.get_momenta())
-    pressure = {"pressure_atm": 300.0} if ensemble == "npt" else {}
-    steps, _, _ = run(program, atoms, ensemble, length_ps=0.4, **pressure)
+    steps, _, _ = run(program, atoms, ensemble, length_ps=0.4, pressure_atm=300.0)
     total = np.array([s.potential_kcal_mol + s.kinetic_kcal_mol for s in steps])
     kept = np.array([s.conserved_kcal_mol for s in steps])
     assert np.ptp(total) > 0.5
