@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mlff.opinions import Opinions, ask, offsets, without_offsets
 from mlff.distillation import Distillation, sort_by_spread
 from mlff.distiller import Distiller, Lessons, lessons
 from mlff.losses import Weights
 from mlff.model import ForceField
+from mlff.opinions import Opinions, ask, offsets, without_offsets
 from tests.mlff.labels import labelled
 from tests.mlff.liquids import committee, liquid
 from tests.mlff.samples import crowd
