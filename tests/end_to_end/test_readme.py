@@ -21,17 +21,23 @@ BOX = (
     *("system.n_atoms=96", "system.density_g_cm3=0.9", "runner.relaxation.steps=5"),
     *("runner.relaxation.soft_start_ps=0", "runner.relaxation.limit_eV_A=1000"),
 )
-STAGE = ("time_step_fs=0.1", "max_force_eV_A=1000", "max_temperature_K=5000")
 CUT = {
     "model=mlff": ("training.epochs=1", "data.n_train=4", "data.test=[]", "runner.pictures=false"),
-    "runner=md": (*BOX, *(f"md.{key}" for key in (*STAGE, "length_ps=0.001"))),
+    "runner=md": (*BOX, "md.time_step_fs=0.1", "md.length_ps=0.001"),
     "runner=properties": (
-        *BOX,
-        *("properties.replicas=1", "properties.blocks=2", "properties.transport=null"),
-        *(f"properties.density.{key}" for key in (*STAGE, "length_ps=0.01")),
+        *(*BOX, "system.n_atoms=400", "properties.replicas=1"),
+        *("properties.density.time_step_fs=0.1", "properties.density.length_ps=0.005"),
+    ),
+    "model=rram_lsm": (
+        *(f"{key}={value}" for key, value in SAMPLES.items()),
+        *("model.steps=20", "readout.epochs=20", "runner.branching_samples=2", "runner.pictures=false"),
+    ),
+    "experiment=rram/zero_shot_synthetic_pairs": (
+        *("data.n_train=12", "data.n_valid=4", "data.n_test=6", "model.steps=25", "runner.seeds=2"),
+        *("runner.contrastive.epochs=12", "runner.contrastive.dim=16", "runner.pictures=false"),
     ),
 }
-"""What makes commands of the force field short."""
+"""What makes commands of other than astrocyte liquids short."""
 Run = Callable[..., tuple[int, str, str]]
 
 
