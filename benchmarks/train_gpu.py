@@ -3,7 +3,7 @@
     python -m benchmarks.train_gpu --data conf/data/labelled.yaml --seeds 0 1 2 --seconds 300 --out OUT \
         data.train=frames.xyz training.batch=64
 
-For a machine that is lent for minutes and has little installed: torch with CUDA, numba, pydantic, pyyaml, safetensors,
+For a machine that you have for minutes and that has little installed: torch with CUDA, numba, pydantic, pyyaml, safetensors,
 ase, vesin, tad-dftd3. Frames are made ready once, on all cores; then one process a seed measures its steps, takes as many
 epochs as fit into the time, trains, and writes `OUT/seed<k>/model` (as `lsmrun` does), `history.csv` and `result.json`.
 Initial weights and the order of frames follow the seed; all processes hold out the same frames.
