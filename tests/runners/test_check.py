@@ -18,6 +18,7 @@ NEEDED = {
     "box": {"file": "mine.pdb"},
     "custom": {"solvents": ["EC"], "solvent_amounts": [1.0]},
     "frames": {"train": "mine.xyz", "dispersion": "none"},
+    "labelled": {"train": "mine.xyz"},
 }
 """What has no default, by option."""
 LIQUID = {"_target_": "lsm.parameters.LiquidParameters"}
