@@ -39,13 +39,13 @@ class Run:
         return read_trajectory(self.path)
 
     def frames(self, n: int) -> list[Configuration]:
-        """At most `n` equilibrated frames."""
+        """At most `n` equilibrated frames; of a run that never settles those of its second half."""
         from mlff.liquid_frames import configurations
         from mlff.pressure import equilibrium_from
         from mlff.trajectory import read_thermo
 
         thermo = read_thermo(self.path)
-        start = equilibrium_from(thermo.density_g_cm3)
+        start = min(equilibrium_from(thermo.density_g_cm3), len(thermo.time_ps) // 2)
         return configurations(self.trajectory(), n, float(thermo.time_ps[start] - thermo.time_ps[0]))
 
 

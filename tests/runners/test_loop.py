@@ -25,6 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
 
 
+@pytest.mark.timeout(1800)  # many small stages: a busy machine makes it long
 def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
     lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
