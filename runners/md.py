@@ -99,12 +99,14 @@ SHOWN = (
     "cost/ns_per_day",
 )
 BLOCKS = 5
-"""Parts of the second half of a run whose means give a first standard error."""
+"""Parts of the second half of a run whose means give a first error."""
 
 
 def _results(thermo: Thermo, n_atoms: int, seconds: float) -> dict[str, float]:
-    """Means over the second half of the run, a standard error of the density from blocks, and the drift."""
+    """Means over the second half of the run, half of the 95 % interval of the density from blocks, and the drift."""
     import numpy as np
+
+    from mlff.transport.blocks import Estimate
 
     half = slice(len(thermo.step) // 2, None)
     density = thermo.density_g_cm3[half].astype(float)
@@ -116,7 +118,8 @@ def _results(thermo: Thermo, n_atoms: int, seconds: float) -> dict[str, float]:
     }
     if np.ptp(density) > 0 and len(density) >= 2 * BLOCKS:
         means = np.array([b.mean() for b in np.array_split(density, BLOCKS)])
-        results["md/density_error_g_cm3"] = float(means.std(ddof=1) / np.sqrt(BLOCKS))
+        found = Estimate(float(means.mean()), float(means.std(ddof=1) / np.sqrt(BLOCKS)), BLOCKS)
+        results["md/density_error_g_cm3"] = found.error
     conserved = thermo.conserved_kcal_mol
     if len(conserved) > 2 and np.isfinite(conserved).all():
         slope = np.polyfit(thermo.time_ps, conserved - conserved[0], 1)[0]
