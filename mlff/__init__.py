@@ -9,7 +9,7 @@ __all__ = ["default_model", "load"]
 
 
 def default_model() -> Path:
-    """The weights that come with the package, for `load`; `docs/model_card.md` says what they are good for."""
+    """The weights that come with the package, for `load`; `MODEL_CARD.md` beside them says what they are good for."""
     from importlib.resources import files
 
     return Path(str(files("mlff") / "data" / "default_model" / "model.safetensors"))
