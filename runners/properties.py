@@ -57,8 +57,8 @@ class Properties:
         if p.models is None:
             assert p.found is not None
             return report(context, p.found, pictures=self.pictures)
-        if not context.checkpoints:
-            _warn_of_the_shipped_model(context, p.models)
+        if p.models.warning:
+            context.progress.warn(p.models.warning)
         simulation = Simulation(context, p.models, p.boxes, self.relaxation)
         simulation.announce()
         with simulation.alone():
@@ -68,11 +68,3 @@ class Properties:
                 simulation.store()
             simulation.clear()
         return results
-
-
-def _warn_of_the_shipped_model(context: Context, models: Models) -> None:
-    """What the model that comes with the package must not be trusted with, by its card."""
-    card = models.saved[0].path.with_name("MODEL_CARD.md")
-    lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []
-    said = next((line.partition("**:")[2].strip() for line in lines if "Not validated for" in line), "any quantity.")
-    context.progress.warn(f"checkpoint=null: the small model of the package is used; not validated for {said} ({card})")

@@ -107,7 +107,7 @@ def open_models(context: Context) -> Models:
 def _caution(card: Path) -> str:
     """What the shipped model is not validated for, in the words of its card."""
     lines = card.read_text(encoding="utf-8").splitlines()
-    limits = next((line.partition("**: ")[2] for line in lines if line.startswith("- **Not validated for**")), "")
+    limits = next(line.partition("**: ")[2] for line in lines if "**Not validated for**" in line)
     return (
         f"no checkpoint given: the model that comes with the package is not validated for {limits.rstrip('.')} ({card})"
     )

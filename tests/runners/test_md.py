@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+import mlff
 from mlff.model import ForceField
 from mlff.trajectory import Thermo, read_thermo, read_trajectory
 from mlff.weights import dump
+from runners.simulation import _caution
 from tests.command_line import refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
@@ -201,3 +203,7 @@ def test_a_model_is_found_by_the_name_of_its_run(lsmrun: Run, home: Path) -> Non
     assert lsmrun("model=mlff", *network, *tiny, "tracking.name=mine")[0] == 0
     status, _, err = lsmrun("runner=evaluate", "checkpoint=mine", "runner.pictures=false")
     assert status == 0, err
+
+
+def test_the_shipped_model_is_warned_of_in_the_words_of_its_card() -> None:
+    assert "is not validated for densities" in _caution(mlff.default_model().with_name("MODEL_CARD.md"))
