@@ -47,15 +47,19 @@ def _dispatch(typed: list[str]) -> int:
     args.overrides += implied(args.overrides)
     typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     source = Source(args.config_dir, args.config_name or "config")
-    if args.multirun:
-        from runners.sweep import run_sweep
+    if args.cfg and args.multirun:
+        from runners.check import UserError
 
-        return run_sweep(source, args.overrides)
+        raise UserError("--cfg shows the config of one job: leave out --multirun, and give each key one value")
     if args.cfg:
         source.compose(args.overrides)
         _hydra([*typed, "--resolve"] if args.cfg == "job" else typed)
     elif args.info or args.hydra_help or args.shell_completion:
         _hydra(typed)
+    elif args.multirun:
+        from runners.sweep import run_sweep
+
+        return run_sweep(source, args.overrides)
     else:
         from runners.plan import make_plan
 

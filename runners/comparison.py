@@ -121,7 +121,7 @@ class Comparison:
         shown = [k == self.against or not self._follows(k) for k in self.keys]
         names = ["\n".join(v for v, told in zip(row.setting, shown, strict=True) if told) or "all" for row in self.rows]
         means = [row.metrics[metric].mean for row in self.rows]
-        axes.bar(range(len(names)), means, yerr=[_bar(row.metrics[metric]) for row in self.rows], capsize=3)
+        axes.bar(range(len(names)), means, yerr=[row.metrics[metric].deviation for row in self.rows], capsize=3)
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 60)
         axes.set_xlabel(", ".join(k for k, told in zip(self.keys, shown, strict=True) if told))
 
@@ -135,7 +135,7 @@ class Comparison:
             points = sorted(points, key=lambda point: point[0])
             xs, spreads = zip(*points, strict=True)
             label = " ".join(others) if k < LARGEST_PLOT else None
-            axes.errorbar(xs, [s.mean for s in spreads], [_bar(s) for s in spreads], marker="o", capsize=3, label=label)
+            axes.errorbar(xs, [s.mean for s in spreads], [s.deviation for s in spreads], marker="o", capsize=3, label=label)
         positive = [x for x in numbers if x > 0]
         if min(numbers) >= 0 and positive and max(positive) >= 20 * min(positive):
             if len(positive) == len(numbers):
@@ -222,7 +222,3 @@ def _plain(text: str) -> str:
 
 def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.10g}"
-
-
-def _bar(spread: Spread) -> float:
-    return 0.0 if math.isnan(spread.deviation) else spread.deviation

@@ -43,10 +43,17 @@ HYDRA_GROUPS: Groups = {
 }
 
 IMPLIED = {
-    f"runner={name}": "model=mlff"
-    for name in ("train", "label", "distill", "align", "loop", "md", "properties", "export")
+    **{
+        (f"runner={name}",): "model=mlff"
+        for name in ("train", "label", "distill", "align", "loop", "md", "properties", "export")
+    },
+    **{
+        (f"model={model}", f"data={data}"): "readout=linear_probe_ntidigits"
+        for model in ("rram_lsm", "srnn_ann")
+        for data in ("ntidigits", "fsdd")
+    },
 }
-"""Choices that say what another one is, where neither it nor an experiment is typed."""
+"""Choices that together say what another one is, where neither it nor an experiment is typed."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Source:
 
 def implied(overrides: Sequence[str]) -> list[str]:
     """What follows from the choices that are typed (`IMPLIED`)."""
-    found = {IMPLIED[o] for o in overrides if o in IMPLIED}
+    found = {other for choices, other in IMPLIED.items() if set(choices) <= set(overrides)}
     typed = {o.partition("=")[0] for o in overrides}
     return sorted(o for o in found if o.partition("=")[0] not in typed and "experiment" not in typed)
 

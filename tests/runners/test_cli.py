@@ -88,6 +88,12 @@ def test_cfg_job_prints_the_resolved_configuration(toy, home: Path) -> None:
     assert "w_astr=1: unknown key" in refused(toy("--cfg", "job", "w_astr=1"))
 
 
+def test_looking_at_a_configuration_starts_no_sweep(toy, home: Path) -> None:
+    assert "--cfg shows the config of one job" in refused(toy("-m", "seed=0,1", "--cfg", "job"))
+    assert toy("-m", "seed=0,1", "--info", "config")[0] == 0
+    assert runs_in(home) == [] and not (home / "hydra").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "data", "learning", "w_start"),
     [
@@ -203,7 +209,16 @@ def test_an_interrupted_sweep_closes_child_and_parent(toy, home: Path) -> None:
     assert [r.info.status for r in runs_in(home)] == ["KILLED", "KILLED"]
 
 
-@pytest.mark.parametrize("choice", sorted(IMPLIED))
-def test_a_runner_of_force_fields_takes_one_unless_another_model_is_typed(choice: str) -> None:
-    assert str(Source().compose([choice]).model._target_).startswith("mlff.")
-    assert str(Source().compose([choice, "model=lsm"]).model._target_).startswith("lsm.")
+@pytest.mark.parametrize("choices", [c for c, other in IMPLIED.items() if other == "model=mlff"])
+def test_a_runner_of_force_fields_takes_one_unless_another_model_is_typed(choices: tuple[str, ...]) -> None:
+    assert str(Source().compose([*choices]).model._target_).startswith("mlff.")
+    assert str(Source().compose([*choices, "model=lsm"]).model._target_).startswith("lsm.")
+
+
+@pytest.mark.parametrize("model", ["rram_lsm", "srnn_ann"])
+def test_the_probe_is_that_published_for_the_data_unless_another_is_typed(model: str) -> None:
+    published = {"nmnist": 100, "ntidigits": 600}
+    for data, epochs in published.items():
+        assert Source().compose([f"model={model}", f"data={data}"]).readout.epochs == epochs
+    typed = Source().compose([f"model={model}", "data=ntidigits", "readout=linear_probe"])
+    assert typed.readout.epochs == published["nmnist"]

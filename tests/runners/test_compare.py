@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from runners.comparison import compare
@@ -165,6 +166,13 @@ def test_names_are_drawn_as_bars() -> None:
     (axes,) = comparison.figure().axes
     assert [bar.get_height() for bar in axes.patches] == [0.4, 0.6]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["lsm", "nalsm"]
+
+
+@pytest.mark.parametrize("values", [("lsm", "nalsm"), (1, 2)])
+def test_one_run_alone_has_no_error_bar_not_even_its_caps(values: tuple[object, object]) -> None:
+    (axes,) = compare([made_up({"model.w": v}, 0.5) for v in values], [], "model.w").figure().axes
+    _, caps, (bars,) = axes.containers[0]
+    assert np.isnan(bars.get_segments()[0][:, 1]).all() and all(np.isnan(cap.get_ydata()).all() for cap in caps)
 
 
 def test_several_metrics_are_drawn_below_each_other() -> None:
