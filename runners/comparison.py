@@ -135,7 +135,9 @@ class Comparison:
             points = sorted(points, key=lambda point: point[0])
             xs, spreads = zip(*points, strict=True)
             label = " ".join(others) if k < LARGEST_PLOT else None
-            axes.errorbar(xs, [s.mean for s in spreads], [s.deviation for s in spreads], marker="o", capsize=3, label=label)
+            axes.errorbar(
+                xs, [s.mean for s in spreads], [s.deviation for s in spreads], marker="o", capsize=3, label=label
+            )
         positive = [x for x in numbers if x > 0]
         if min(numbers) >= 0 and positive and max(positive) >= 20 * min(positive):
             if len(positive) == len(numbers):
