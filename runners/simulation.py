@@ -20,11 +20,11 @@ from runners.models import locate
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff.box import Box
     from mlff.calculator import MLFFCalculator
-    from mlff.dynamics import BlowUp, Dynamics, State
-    from mlff.engines import Program
-    from mlff.relaxation import Relaxation
+    from mlff.dynamics.engines import Program
+    from mlff.dynamics.relaxation import Relaxation
+    from mlff.dynamics.simulation import BlowUp, Dynamics, State
+    from mlff.system.box import Box
     from runners.context import Context
 
 CHANGEABLE = (
@@ -124,7 +124,7 @@ def _typed_settings(context: Context) -> dict[str, Any]:
 
 def start_box(context: Context, models: Models, seed: int) -> Box:
     """The box of `system=`, packed or read, with elements that the models know."""
-    from mlff.system import pack
+    from mlff.system.liquid import pack
 
     with context.phase("packing"):
         box = pack(context.system, seed)
@@ -145,8 +145,8 @@ class Stretch:
 
     def relaxed(self, box: Box, calculator: Any, relaxation: Relaxation, temperature_K: float, seed: int) -> Atoms:
         """The box ready for dynamics; once per stretch, then from disk."""
-        from mlff.dynamics import State
-        from mlff.relaxation import relax
+        from mlff.dynamics.relaxation import relax
+        from mlff.dynamics.simulation import State
 
         path = self.folder / "start.npz"
         known = read_arrays(path)
@@ -172,9 +172,9 @@ class Stretch:
 
         A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
         """
-        from mlff.dynamics import BlowUp, State, simulate
-        from mlff.engines import integrator_of
-        from mlff.trajectory import Recorder, merge
+        from mlff.dynamics.engines import integrator_of
+        from mlff.dynamics.simulation import BlowUp, State, simulate
+        from mlff.dynamics.trajectory import Recorder, merge
 
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
         end = read_arrays(last)

@@ -21,9 +21,9 @@ from runners.force_fields import (
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
-    from mlff.parallel import Ranks
-    from mlff.trainable import Start
-    from mlff.trainer import Trained, Trainer
+    from mlff.training.parallel import Ranks
+    from mlff.training.trainable import Start
+    from mlff.training.trainer import Trained, Trainer
     from runners.context import Context
 
 
@@ -49,9 +49,9 @@ class Train:
         """Load the labels and make the model ready before a run exists."""
         import torch
 
-        from mlff.batches import dipole_left_by_charges
-        from mlff.parallel import Ranks
-        from mlff.trainable import start
+        from mlff.training.batches import dipole_left_by_charges
+        from mlff.training.parallel import Ranks
+        from mlff.training.trainable import start
 
         # one thread inside each operation: sums then never depend on how many there are
         torch.set_num_threads(1)
@@ -74,7 +74,7 @@ class Train:
     def run(self, context: Context) -> dict[str, float]:
         """Do everything and return the key results."""
         from mlff.scores import compare
-        from mlff.trainable import finished
+        from mlff.training.trainable import finished
 
         p: _Prepared = context.prepared
         log_labels(context, p.labels)
@@ -137,7 +137,7 @@ def _own_results(trainer: Trainer, trained: Trained, p: _Prepared) -> dict[str, 
 
 def _trained(context: Context, p: _Prepared) -> tuple[Trainer, Trained]:
     """Train to the end, from the last checkpoint of the same work where there is one."""
-    from mlff.trainer import Trainer, train
+    from mlff.training.trainer import Trainer, train
 
     options = context.training
     trainer = Trainer(
