@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from runners.checkpoint import Cache, Throttle, cache_key, fingerprint, read_arrays, write_arrays
-from runners.simulation import mlff_digest
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ class Rounds:
             "changes": self.asked,
             "labels": dict(self.labels.checksums),
             "seed": context.seed,
-            "code": mlff_digest(),
+            "code": force_field_digest(),
         }
         cache = Cache(context.home, cache_key("alignment", about), about)
         self.caches.append(cache)

@@ -16,6 +16,7 @@ from runners.check import UserError
 from runners.checkpoint import Cache, cache_key, read_arrays, write_arrays
 from runners.force_fields import SavedForceField, read_force_field
 from runners.models import locate
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -137,7 +138,7 @@ class Stretch:
 
     def __init__(self, context: Context, name: str, about: Mapping[str, Any]) -> None:
         self.context, self.name = context, name
-        content = {**about, "name": name, "code": mlff_digest()}
+        content = {**about, "name": name, "code": force_field_digest()}
         self.cache = Cache(context.home, cache_key(f"md-{name}", content), content)
         self.folder = self.cache.folder
         if not context.resume:
@@ -258,13 +259,3 @@ class Stretch:
         for path in self._parts():
             if int(path.stem.removeprefix("part-")) > step:
                 path.unlink()
-
-
-def mlff_digest() -> str:
-    """Digest of the force field's code: a state that other code has left is not used."""
-    import mlff
-
-    digest = hashlib.sha256()
-    for path in sorted(Path(mlff.__file__).parent.glob("**/*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -18,6 +18,7 @@ from runners.force_fields import (
     record_errors,
     write_force_field,
 )
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -172,7 +173,7 @@ class _Checkpoint:
     def __init__(self, context: Context, p: _Prepared) -> None:
         self.context, self.ranks = context, p.ranks
         sections = {k: context.config.get(k) for k in ("model", "data", "training", "checkpoint")}
-        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": _digest()}
+        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": force_field_digest()}
         self.cache = Cache(context.home, cache_key("training", about), about)
         self.path = self.cache.folder / "state.npz"
         self.throttle = Throttle()
@@ -208,16 +209,3 @@ class _Checkpoint:
         """The run has come to its end: the next one starts afresh."""
         if self.ranks.rank == 0:
             self.path.unlink(missing_ok=True)
-
-
-def _digest() -> str:
-    """Digest of the force field's code: a state that other code has left is not used."""
-    import hashlib
-    from pathlib import Path
-
-    import mlff
-
-    digest = hashlib.sha256()
-    for path in sorted(Path(mlff.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ from mlff.training.trainable import finished, start
 from mlff.training.trainer import train
 from tests.mlff.label_sets import label_set, labelled
 from tests.mlff.samples import crowd, model
-from tests.mlff.test_training import SMALL, WEIGHTS, trainer
+from tests.mlff.training.test_trainer import SMALL, WEIGHTS, trainer
 
 
 def write(path: Path, *positions: list[list[float]]) -> FrameFiles:

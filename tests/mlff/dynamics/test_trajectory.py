@@ -11,7 +11,7 @@ from ase import Atoms
 from mlff.dynamics.simulation import Dynamics, simulate
 from mlff.dynamics.trajectory import Recorder, merge, read_thermo, read_trajectory, thermo_table, topology
 from mlff.system.liquid import System, pack
-from tests.mlff.test_dynamics import Ideal
+from tests.mlff.dynamics.test_simulation import Ideal
 
 NAMES = ("EC",) * 10 + ("Li", "PF6")
 

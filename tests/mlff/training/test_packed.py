@@ -16,7 +16,7 @@ from mlff.training.trainable import start
 from mlff.training.trainer import train
 from tests.mlff.label_sets import label_set, labelled
 from tests.mlff.samples import crowd, model
-from tests.mlff.test_training import SMALL, WEIGHTS, trainer
+from tests.mlff.training.test_trainer import SMALL, WEIGHTS, trainer
 
 LABELS = ("energy", "forces", "virial", "charges")
 

@@ -159,7 +159,7 @@ PROCESS = """
 import sys
 import numpy as np, torch
 from mlff.training.parallel import Ranks
-from tests.mlff.test_training import two_presets
+from tests.mlff.training.test_trainer import two_presets
 
 torch.set_num_threads(1)
 ranks = Ranks.from_environment()
