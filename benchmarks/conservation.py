@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def energies(form: str, o: argparse.Namespace) -> NDArray[np.float64]:
     """Time in ps, total energy and temperature `(3, steps)` of one form."""
     from mlff.calculator import MLFFCalculator
-    from mlff.dynamics import Dynamics, Step, simulate
+    from mlff.dynamics.simulation import Dynamics, Step, simulate
 
     model = mlff.load(boxes.reference() / "weights.safetensors").changed(**FORMS[form])
     calculator = MLFFCalculator(model, fast=True, threads=o.threads)
@@ -87,9 +87,9 @@ def _start(o: argparse.Namespace) -> Any:
     from ase.io import read, write
 
     from mlff.calculator import MLFFCalculator
-    from mlff.dynamics import Dynamics, simulate
-    from mlff.relaxation import Relaxation, relax
-    from mlff.system import System, pack
+    from mlff.dynamics.relaxation import Relaxation, relax
+    from mlff.dynamics.simulation import Dynamics, simulate
+    from mlff.system.liquid import System, pack
 
     path = o.work / "start.extxyz"
     if path.exists():

@@ -76,9 +76,9 @@ def _single_points(model: Any, c: Any) -> dict[str, tuple[float, Any]]:
     from ase import Atoms
 
     from mlff.calculator import MLFFCalculator
+    from mlff.dynamics.engines import integrator_of
+    from mlff.dynamics.integrators import Conditions
     from mlff.engine import Engine
-    from mlff.engines import integrator_of
-    from mlff.integrators import Conditions
 
     found = {}
     result = Engine(model.changed(long_range="mesh")).evaluate(c)
@@ -131,10 +131,10 @@ def _late(model: Any, c: Any, time_step_fs: float, ahead: bool, steps: int) -> t
     from ase import Atoms
 
     from mlff.calculator import configuration
-    from mlff.dynamics import set_velocities
+    from mlff.dynamics.integrators import Conditions
+    from mlff.dynamics.lammps_pppm import PppmIntegrator
+    from mlff.dynamics.simulation import set_velocities
     from mlff.engine import Engine
-    from mlff.integrators import Conditions
-    from mlff.lammps_pppm import PppmIntegrator
     from mlff.units import KCAL_PER_EV
 
     atoms = Atoms(c.numbers, c.positions, cell=c.cell, pbc=True)

@@ -15,13 +15,13 @@ from ase import Atoms
 
 from benchmarks import boxes, table
 from mlff.calculator import MLFFCalculator
-from mlff.dynamics import Dynamics, Step, simulate
+from mlff.dynamics.integrators import Ensemble
+from mlff.dynamics.relaxation import Relaxation, relax
+from mlff.dynamics.simulation import Dynamics, Step, simulate
+from mlff.dynamics.trajectory import Recorder
 from mlff.engine import Engine, Result
 from mlff.frames import Configuration
-from mlff.integrators import Ensemble
-from mlff.relaxation import Relaxation, relax
-from mlff.system import System, pack
-from mlff.trajectory import Recorder
+from mlff.system.liquid import System, pack
 
 ENSEMBLES: tuple[Ensemble, ...] = ("npt", "nvt", "nve")
 

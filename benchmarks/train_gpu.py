@@ -28,13 +28,13 @@ from typing import Any
 import torch
 import yaml
 
-from mlff.batches import ReadyFrame
 from mlff.datasets import LabelSet
 from mlff.labelled import LabelledFrame
-from mlff.parallel import Ranks
-from mlff.trainable import Start, finished, initialised, start
-from mlff.trainer import Trainer, train
-from mlff.training import Training
+from mlff.training.batches import ReadyFrame
+from mlff.training.options import Training
+from mlff.training.parallel import Ranks
+from mlff.training.trainable import Start, finished, initialised, start
+from mlff.training.trainer import Trainer, train
 from mlff.weights import load
 from runners.check import build
 from runners.force_fields import write_force_field

@@ -24,12 +24,12 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from mlff.batches import ReadyFrame, TrainingBatch, join
-from mlff.losses import Weights
+from mlff.training.batches import ReadyFrame, TrainingBatch, join
+from mlff.training.losses import Weights
 
 if TYPE_CHECKING:
     from mlff.opinions import Opinions
-    from mlff.training_pass import Predicted
+    from mlff.training.passes import Predicted
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

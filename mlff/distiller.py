@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlff.batches import ReadyFrame, join, ready_frames
+from mlff.alignment.liquid_pass import network_alone, put_back
 from mlff.datasets import Dispersion
 from mlff.distillation import Distillation, Sorted, Taught
-from mlff.flat import FlatWeights
 from mlff.labelled import LabelledFrame
-from mlff.liquid_pass import network_alone, put_back
-from mlff.losses import Counts, Loss
 from mlff.model import ForceField
 from mlff.opinions import mean_frames
 from mlff.read_out import ready_for_read_out
 from mlff.streams import generator
-from mlff.training_pass import TrainingPass
+from mlff.training.batches import ReadyFrame, join, ready_frames
+from mlff.training.flat import FlatWeights
+from mlff.training.losses import Counts, Loss
+from mlff.training.passes import TrainingPass
 
 Arrays = dict[str, NDArray[Any]]
 

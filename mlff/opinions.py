@@ -16,7 +16,7 @@ from mlff.engine import Engine
 from mlff.frames import Configuration
 from mlff.labelled import LabelledFrame
 from mlff.model import ForceField
-from mlff.references import N_ROWS
+from mlff.training.references import N_ROWS
 
 Floats = NDArray[np.float64]
 

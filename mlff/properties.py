@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlff.trajectory import Thermo, Trajectory
+from mlff.dynamics.trajectory import Thermo, Trajectory
 from mlff.transport import (
     Centres,
     Conductivity,

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from mlff.dynamics import Dynamics
+from mlff.dynamics.simulation import Dynamics
 
 WEAKEST_DAMPING_FS = 1000.0
 """Shortest time constant of a thermostat that leaves transport alone."""

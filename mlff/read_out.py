@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlff.batches import ReadyFrame, ready_frames, virial_of_forces
 from mlff.datasets import Dispersion
 from mlff.labelled import LabelledFrame
 from mlff.model import ForceField
+from mlff.training.batches import ReadyFrame, ready_frames, virial_of_forces
 
 FITTED = ("energy", "forces", "virial")
 

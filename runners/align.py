@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.relaxation import Relaxation
+from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
 from runners.force_fields import frames_only, load_labels, log_labels, open_force_field, saved_data, write_force_field
 from runners.systems import Target, load_system, size_of, target_of
@@ -103,7 +103,7 @@ class Align:
 
     def _enough(self, context: Context, done: list[Round], targets: list[Target]) -> bool:
         """The stop rule, told."""
-        from mlff.pressure import covers
+        from mlff.alignment.pressure import covers
 
         last = done[-1]
         if all(covers(last.runs[t.name].measured, t.density_g_cm3, self.tolerance_g_cm3) for t in targets):

@@ -42,7 +42,7 @@ HYDRA_GROUPS: Groups = {
     for group in ("hydra/launcher", "hydra/sweeper")
 }
 
-IMPLIED = {
+IMPLIED: dict[tuple[str, ...], str] = {
     **{
         (f"runner={name}",): "model=mlff"
         for name in ("train", "label", "distill", "align", "loop", "md", "properties", "export")

@@ -14,12 +14,12 @@ from runners.simulation import Stretch
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff.dynamics import Dynamics
+    from mlff.alignment.pressure import Measured
+    from mlff.dynamics.relaxation import Relaxation
+    from mlff.dynamics.simulation import Dynamics
+    from mlff.dynamics.trajectory import Trajectory
     from mlff.frames import Configuration
     from mlff.model import ForceField
-    from mlff.pressure import Measured
-    from mlff.relaxation import Relaxation
-    from mlff.trajectory import Trajectory
     from runners.context import Context
     from runners.systems import Target
 
@@ -34,15 +34,15 @@ class Run:
 
     def trajectory(self) -> Trajectory:
         """All frames."""
-        from mlff.trajectory import read_trajectory
+        from mlff.dynamics.trajectory import read_trajectory
 
         return read_trajectory(self.path)
 
     def frames(self, n: int) -> list[Configuration]:
         """At most `n` equilibrated frames; of a run that never settles those of its second half."""
-        from mlff.liquid_frames import configurations
-        from mlff.pressure import equilibrium_from
-        from mlff.trajectory import read_thermo
+        from mlff.alignment.liquid_frames import configurations
+        from mlff.alignment.pressure import equilibrium_from
+        from mlff.dynamics.trajectory import read_thermo
 
         thermo = read_thermo(self.path)
         start = min(equilibrium_from(thermo.density_g_cm3), len(thermo.time_ps) // 2)
@@ -58,7 +58,7 @@ class Densities:
 
     def first(self, target: Target, model: ForceField, label: str) -> Run:
         """Pack, relax and simulate a liquid."""
-        from mlff.system import pack
+        from mlff.system.liquid import pack
 
         context = self.context
         box = pack(target.system, context.seed)
@@ -100,15 +100,15 @@ class Densities:
         return stretch
 
     def _calculator(self, model: ForceField) -> Any:
-        from mlff.stability import calculator
+        from mlff.dynamics.stability import calculator
 
         return calculator(model, self.context.threads)
 
     def _run(
         self, stretch: Stretch, atoms: Atoms, names: tuple[str, ...], calculator: Any, md: Dynamics, target: Target
     ) -> Run:
-        from mlff.pressure import measured
-        from mlff.trajectory import read_thermo
+        from mlff.alignment.pressure import measured
+        from mlff.dynamics.trajectory import read_thermo
 
         path, end = stretch.run(atoms, names, calculator, md, target.temperature_K, self.context.seed)
         thermo = read_thermo(path)

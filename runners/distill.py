@@ -64,8 +64,8 @@ class Distill:
 
     def prepare(self, context: Context) -> Prepared:
         """Open models, labels and trajectories before a run exists."""
-        from mlff.liquid_frames import configurations, liquid_name
-        from mlff.trajectory import read_trajectory
+        from mlff.alignment.liquid_frames import configurations, liquid_name
+        from mlff.dynamics.trajectory import read_trajectory
 
         members = open_members(context)
         if not self.trajectories:
@@ -264,7 +264,7 @@ def _gain(
 
 def _stability(context: Context, models: dict[str, ForceField], p: Prepared, runner: Distill) -> dict[str, float]:
     """Least time over the liquids that each model's dynamics holds out at a high temperature."""
-    from mlff.stability import stable_ps
+    from mlff.dynamics.stability import stable_ps
 
     starts = {name: p.frames[p.names.index(name)] for name in dict.fromkeys(p.names)}
     results = {}

@@ -116,7 +116,7 @@ def load_labels(context: Context, data: Any, learned: Mapping[str, str] | None =
 
     `learned`: whether the labels of models that meet these contain dispersion, by the model's name; all must agree.
     """
-    from mlff.trainable import check_dispersion
+    from mlff.training.trainable import check_dispersion
 
     learned = learned or {}
     check_dispersion({**learned, data.name: data.dispersion})

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.clusters import Cluster, Cut
-from mlff.committee import Choice
-from mlff.heating import Heat
-from mlff.labels import Limits
-from mlff.perturbation import Perturbation
+from mlff.labels.clusters import Cluster, Cut
+from mlff.labels.committee import Choice
+from mlff.labels.heating import Heat
+from mlff.labels.labelling import Limits
+from mlff.labels.perturbation import Perturbation
 from runners.check import UserError
 from runners.checkpoint import Cache, cache_key
 
 if TYPE_CHECKING:
-    from mlff.labels import LabelledClusters
+    from mlff.labels.labelling import LabelledClusters
     from mlff.model import ForceField
     from runners.context import Context
 
@@ -61,8 +61,8 @@ class Label:
 
     def prepare(self, context: Context) -> _Prepared:
         """Cut the clusters and open the committee before a run exists."""
-        from mlff.duplicates import without_duplicates
-        from mlff.sampling import clusters_in
+        from mlff.labels.duplicates import without_duplicates
+        from mlff.labels.sampling import clusters_in
 
         committee = self._committee(context)
         with context.phase("clusters"):
@@ -98,7 +98,7 @@ class Label:
         return [read_force_field(locate(context, name), name).model for name in context.checkpoints]
 
     def _clusters(self, context: Context) -> list[Cluster]:
-        from mlff.sampling import boxes_in, clusters_in, packed_boxes, sample
+        from mlff.labels.sampling import boxes_in, clusters_in, packed_boxes, sample
         from mlff.streams import generator
 
         if self.clusters:
@@ -111,7 +111,7 @@ class Label:
 
     def _chosen(self, context: Context, p: _Prepared) -> tuple[list[Cluster], dict[str, float]]:
         """All clusters, or those that the committee asks for."""
-        from mlff.committee import next_clusters
+        from mlff.labels.committee import next_clusters
         from mlff.streams import generator
 
         if not p.committee:
@@ -126,7 +126,7 @@ class Label:
         return clusters, results | {"committee/chosen": float(len(clusters)), "committee/stop": float(chosen.stop)}
 
     def _label(self, context: Context, clusters: list[Cluster]) -> LabelledClusters:
-        from mlff.labels import label
+        from mlff.labels.labelling import label
 
         # every label is named by its cluster: the folder is that of the method and of how it is used
         about = {"labels": context.config["labels"], "heat": None if self.heat is None else asdict(self.heat)}
@@ -166,7 +166,7 @@ def _told(context: Context, labelled: LabelledClusters) -> dict[str, float]:
 
 def _write(context: Context, labelled: LabelledClusters, *, authors: bool) -> None:
     """The frames, those set aside and the failures, in the run's folder and among its artifacts."""
-    from mlff.label_files import write_extxyz
+    from mlff.labels.files import write_extxyz
 
     folder = context.output_dir / "labels"
     folder.mkdir(exist_ok=True)

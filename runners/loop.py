@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.relaxation import Relaxation
+from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
 from runners.systems import load_system, size_of, target_of
 
 if TYPE_CHECKING:
-    from mlff.system import System
+    from mlff.system.liquid import System
     from runners.context import Context
 
 Count = Annotated[int, Field(ge=1)]

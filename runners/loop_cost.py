@@ -12,7 +12,7 @@ from runners.progress import format_seconds
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
-    from mlff.system import System
+    from mlff.system.liquid import System
     from runners.context import Context
     from runners.loop import Loop, Made
 
@@ -78,9 +78,9 @@ class _Training:
 
 def _second_of_training(context: Context, made: Made) -> _Training:
     """One pass over some of the labels, forward and back."""
-    from mlff.parallel import Ranks
-    from mlff.trainable import start
-    from mlff.trainer import Trainer
+    from mlff.training.parallel import Ranks
+    from mlff.training.trainable import start
+    from mlff.training.trainer import Trainer
 
     labels = _some_labels(made)
     options = replace(context.training, epochs=1, batch=min(context.training.batch, len(labels.train)))
@@ -113,8 +113,8 @@ def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System
     """Seconds by atom of one force call with an untrained model: the time does not depend on the weights."""
     from mlff.calculator import configuration
     from mlff.engine import Engine
-    from mlff.system import pack
-    from mlff.trainable import initialised
+    from mlff.system.liquid import pack
+    from mlff.training.trainable import initialised
 
     model = initialised(context.model.parameters(True), 0)
     c = configuration(pack(systems[loop.labelled[0]], context.seed).atoms)

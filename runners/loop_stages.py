@@ -12,7 +12,7 @@ from runners.stages import Ended, Stage, Stages, as_value, differing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlff.system import System
+    from mlff.system.liquid import System
     from runners.context import Context
     from runners.loop import Loop, Made
 
@@ -181,7 +181,7 @@ class LoopStages:
         self.context.progress.say(f"{n} labelled clusters so far")
 
     def _explored(self, made: Made, index: int, name: str) -> Path:
-        from mlff.dynamics import BlowUp
+        from mlff.dynamics.simulation import BlowUp
 
         o, length = self.loop, self.loop.explore_ps
         temperature = [] if o.explore_K is None else [f"md.temperature_K={o.explore_K}"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.relaxation import Relaxation
+from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
 from runners.simulation import Models, Stretch, open_models, start_box
 
 if TYPE_CHECKING:
-    from mlff.box import Box
-    from mlff.trajectory import Thermo
+    from mlff.dynamics.trajectory import Thermo
+    from mlff.system.box import Box
     from runners.context import Context
 
 
@@ -43,7 +43,7 @@ class MolecularDynamics:
 
     def prepare(self, context: Context) -> _Prepared:
         """Open the models and pack the box before a run exists."""
-        from mlff.engines import integrator_of
+        from mlff.dynamics.engines import integrator_of
 
         if not str(context.config["model"].get("_target_")).startswith("mlff."):
             raise UserError(f"model={context.choices.get('model')}: runner=md takes a force field; give model=mlff")
@@ -53,7 +53,7 @@ class MolecularDynamics:
 
     def run(self, context: Context) -> dict[str, float]:
         """Relax, simulate, and return the key results."""
-        from mlff.trajectory import read_thermo
+        from mlff.dynamics.trajectory import read_thermo
 
         p: _Prepared = context.prepared
         if p.models.warning:
@@ -136,7 +136,7 @@ def _store(context: Context, trajectory: Path, last: Any, names: tuple[str, ...]
 
     from ase.io import write
 
-    from mlff.trajectory import read_thermo, thermo_table, topology
+    from mlff.dynamics.trajectory import read_thermo, thermo_table, topology
 
     folder = context.output_dir / "trajectory"
     folder.mkdir(exist_ok=True)

@@ -12,8 +12,8 @@ from runners.plots import BLUE, GREY, VERMILION, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mlff.system import System
-    from mlff.trajectory import Thermo
+    from mlff.dynamics.trajectory import Thermo
+    from mlff.system.liquid import System
 
 MOST_DRAWN = 2000
 """Points of a curve; more steps are averaged in groups."""

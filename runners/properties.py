@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlff.relaxation import Relaxation
+from mlff.dynamics.relaxation import Relaxation
 from runners.properties_report import report
 from runners.properties_stages import Found, Simulation, read_runs, replica_seeds
 from runners.simulation import Models, open_models, start_box
 
 if TYPE_CHECKING:
-    from mlff.box import Box
+    from mlff.system.box import Box
     from runners.context import Context
 
 

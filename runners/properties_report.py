@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlff.properties import Transport
-    from mlff.system import Measured, System
+    from mlff.system.liquid import Measured, System
     from mlff.transport import Estimate
     from runners.context import Context
     from runners.properties_stages import Found
@@ -45,7 +45,7 @@ class Line:
 
     def known(self, system: System) -> dict[str, Measured]:
         """What was `measured`, and what was `published` of other simulations, at the system's temperature."""
-        from mlff.system import measured_at
+        from mlff.system.liquid import measured_at
 
         if self.key is None:
             return {}

@@ -22,11 +22,11 @@ from runners.simulation import Models, Stretch
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff.box import Box
-    from mlff.dynamics import Dynamics
+    from mlff.dynamics.relaxation import Relaxation
+    from mlff.dynamics.simulation import Dynamics
     from mlff.properties import Densities, Transport
     from mlff.protocol import Protocol
-    from mlff.relaxation import Relaxation
+    from mlff.system.box import Box
     from runners.context import Context
 
 TIMED_CALLS = 5
@@ -50,8 +50,8 @@ def replica_seeds(seed: int, n: int) -> list[int]:
 
 def read_runs(paths: Sequence[str], p: Protocol) -> Found:
     """Properties from trajectories of `runner=md`: density where the volume moved, transport where it did not."""
+    from mlff.dynamics.trajectory import read_thermo, read_trajectory
     from mlff.properties import density, transport
-    from mlff.trajectory import read_thermo, read_trajectory
 
     thermos = [read_thermo(Path(p).expanduser()) for p in paths]
     constant = [bool(np.ptp(t.volume_A3) <= FLAT * t.volume_A3.mean()) for t in thermos]
@@ -136,8 +136,8 @@ class Simulation:
 
     def run(self) -> Found:
         """Simulate everything that is not on disk, and analyse it."""
+        from mlff.dynamics.trajectory import read_thermo, read_trajectory
         from mlff.properties import density, transport
-        from mlff.trajectory import read_thermo, read_trajectory
 
         p, ended = self.protocol, []
         for stage, box, seed in zip(self.density_stages, self.boxes, self.seeds, strict=True):
@@ -157,7 +157,7 @@ class Simulation:
 
     def _at_constant_volume(self, k: int, atoms: Atoms, density: float) -> Path:
         """Settle and run one replica at the mean density of all; returns its trajectory."""
-        from mlff.box import at_density
+        from mlff.system.box import at_density
 
         p, names, seed = self.protocol, self.boxes[k].names, self.seeds[k]
         settle = self._stage("settle", k, p.settle, density=density)
@@ -170,7 +170,7 @@ class Simulation:
 
     def store(self) -> None:
         """Keep every trajectory among the artifacts."""
-        from mlff.trajectory import topology
+        from mlff.dynamics.trajectory import topology
 
         (self.context.output_dir / "topology.pdb").write_text(
             topology(self.boxes[0].atoms, self.boxes[0].names), encoding="utf-8"

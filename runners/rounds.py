@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from runners.checkpoint import Cache, Throttle, cache_key, fingerprint, read_arrays, write_arrays
-from runners.simulation import mlff_digest
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlff.aligner import Aligner
-    from mlff.alignment import Alignment, Effect, Liquid
-    from mlff.batches import ReadyFrame
+    from mlff.alignment.aligner import Aligner
+    from mlff.alignment.pressure import Measured
+    from mlff.alignment.terms import Alignment, Effect, Liquid
     from mlff.datasets import LabelSet
     from mlff.model import ForceField
-    from mlff.pressure import Measured
+    from mlff.training.batches import ReadyFrame
     from runners.context import Context
     from runners.densities import Densities, Run
     from runners.systems import Target
@@ -62,8 +62,8 @@ class Rounds:
 
     def align(self, index: int, last: Round, before: Round | None, targets: Sequence[Target]) -> ForceField:
         """The model with other pressures, from the densities of the last round."""
-        from mlff.alignment import Liquid
-        from mlff.pressure import covers, wanted_change_atm
+        from mlff.alignment.pressure import covers, wanted_change_atm
+        from mlff.alignment.terms import Liquid
 
         liquids = []
         self.asked = {}
@@ -81,7 +81,7 @@ class Rounds:
 
     def check_sign(self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float) -> None:
         """Short runs of old and new model from the same start; raises `ValueError` if densities went the wrong way."""
-        from mlff.pressure import check_direction
+        from mlff.alignment.pressure import check_direction
 
         names, changes, moved = [], [], []
         for t in targets:
@@ -119,12 +119,12 @@ class Rounds:
 
     def _shown(self, t: Target, before: Round, last: Round) -> Measured:
         """The last measurement with the compressibility that the last change has shown."""
-        from mlff.pressure import corrected
+        from mlff.alignment.pressure import corrected
 
         return corrected(before.runs[t.name].measured, last.runs[t.name].measured, last.asked_atm.get(t.name, 0.0))
 
     def _aligned(self, index: int, model: ForceField, liquids: list[Liquid]) -> ForceField:
-        from mlff.aligner import Aligner
+        from mlff.alignment.aligner import Aligner
 
         context = self.context
         weights = [v.detach().cpu().numpy() for v in model.state_dict().values()]
@@ -134,7 +134,7 @@ class Rounds:
             "changes": self.asked,
             "labels": dict(self.labels.checksums),
             "seed": context.seed,
-            "code": mlff_digest(),
+            "code": force_field_digest(),
         }
         cache = Cache(context.home, cache_key("alignment", about), about)
         self.caches.append(cache)
@@ -158,8 +158,8 @@ class Rounds:
         return aligned
 
     def _clusters(self, model: ForceField) -> list[ReadyFrame]:
-        from mlff.alignment import taken
-        from mlff.liquid_pass import network_alone
+        from mlff.alignment.liquid_pass import network_alone
+        from mlff.alignment.terms import taken
         from mlff.read_out import ready_for_read_out
 
         frames = taken(self.labels.train, self.alignment.clusters)
@@ -181,7 +181,7 @@ def _effect(e: Effect) -> str:
 
 def _late_density(run: Run) -> float:
     """Density of the mean volume over the second half of a short run, in double precision."""
-    from mlff.trajectory import read_thermo
+    from mlff.dynamics.trajectory import read_thermo
 
     thermo = read_thermo(run.path)
     volume = thermo.volume_A3

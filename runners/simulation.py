@@ -16,15 +16,16 @@ from runners.check import UserError
 from runners.checkpoint import Cache, cache_key, read_arrays, write_arrays
 from runners.force_fields import SavedForceField, read_force_field
 from runners.models import locate
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff.box import Box
     from mlff.calculator import MLFFCalculator
-    from mlff.dynamics import BlowUp, Dynamics, State
-    from mlff.engines import Program
-    from mlff.relaxation import Relaxation
+    from mlff.dynamics.engines import Program
+    from mlff.dynamics.relaxation import Relaxation
+    from mlff.dynamics.simulation import BlowUp, Dynamics, State
+    from mlff.system.box import Box
     from runners.context import Context
 
 CHANGEABLE = (
@@ -124,7 +125,7 @@ def _typed_settings(context: Context) -> dict[str, Any]:
 
 def start_box(context: Context, models: Models, seed: int) -> Box:
     """The box of `system=`, packed or read, with elements that the models know."""
-    from mlff.system import pack
+    from mlff.system.liquid import pack
 
     with context.phase("packing"):
         box = pack(context.system, seed)
@@ -137,7 +138,7 @@ class Stretch:
 
     def __init__(self, context: Context, name: str, about: Mapping[str, Any]) -> None:
         self.context, self.name = context, name
-        content = {**about, "name": name, "code": mlff_digest()}
+        content = {**about, "name": name, "code": force_field_digest()}
         self.cache = Cache(context.home, cache_key(f"md-{name}", content), content)
         self.folder = self.cache.folder
         if not context.resume:
@@ -145,8 +146,8 @@ class Stretch:
 
     def relaxed(self, box: Box, calculator: Any, relaxation: Relaxation, temperature_K: float, seed: int) -> Atoms:
         """The box ready for dynamics; once per stretch, then from disk."""
-        from mlff.dynamics import State
-        from mlff.relaxation import relax
+        from mlff.dynamics.relaxation import relax
+        from mlff.dynamics.simulation import State
 
         path = self.folder / "start.npz"
         known = read_arrays(path)
@@ -172,9 +173,9 @@ class Stretch:
 
         A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
         """
-        from mlff.dynamics import BlowUp, State, simulate
-        from mlff.engines import integrator_of
-        from mlff.trajectory import Recorder, merge
+        from mlff.dynamics.engines import integrator_of
+        from mlff.dynamics.simulation import BlowUp, State, simulate
+        from mlff.dynamics.trajectory import Recorder, merge
 
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
         end = read_arrays(last)
@@ -258,13 +259,3 @@ class Stretch:
         for path in self._parts():
             if int(path.stem.removeprefix("part-")) > step:
                 path.unlink()
-
-
-def mlff_digest() -> str:
-    """Digest of the force field's code: a state that other code has left is not used."""
-    import mlff
-
-    digest = hashlib.sha256()
-    for path in sorted(Path(mlff.__file__).parent.glob("**/*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ from runners.check import UserError, build
 from runners.options import CONF, suggest
 
 if TYPE_CHECKING:
-    from mlff.system import System
+    from mlff.system.liquid import System
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from runners.force_fields import (
     record_errors,
     write_force_field,
 )
+from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
-    from mlff.parallel import Ranks
-    from mlff.trainable import Start
-    from mlff.trainer import Trained, Trainer
+    from mlff.training.parallel import Ranks
+    from mlff.training.trainable import Start
+    from mlff.training.trainer import Trained, Trainer
     from runners.context import Context
 
 
@@ -49,9 +50,9 @@ class Train:
         """Load the labels and make the model ready before a run exists."""
         import torch
 
-        from mlff.batches import dipole_left_by_charges
-        from mlff.parallel import Ranks
-        from mlff.trainable import start
+        from mlff.training.batches import dipole_left_by_charges
+        from mlff.training.parallel import Ranks
+        from mlff.training.trainable import start
 
         # one thread inside each operation: sums then never depend on how many there are
         torch.set_num_threads(1)
@@ -74,7 +75,7 @@ class Train:
     def run(self, context: Context) -> dict[str, float]:
         """Do everything and return the key results."""
         from mlff.scores import compare
-        from mlff.trainable import finished
+        from mlff.training.trainable import finished
 
         p: _Prepared = context.prepared
         log_labels(context, p.labels)
@@ -137,7 +138,7 @@ def _own_results(trainer: Trainer, trained: Trained, p: _Prepared) -> dict[str, 
 
 def _trained(context: Context, p: _Prepared) -> tuple[Trainer, Trained]:
     """Train to the end, from the last checkpoint of the same work where there is one."""
-    from mlff.trainer import Trainer, train
+    from mlff.training.trainer import Trainer, train
 
     options = context.training
     trainer = Trainer(
@@ -172,7 +173,7 @@ class _Checkpoint:
     def __init__(self, context: Context, p: _Prepared) -> None:
         self.context, self.ranks = context, p.ranks
         sections = {k: context.config.get(k) for k in ("model", "data", "training", "checkpoint")}
-        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": _digest()}
+        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": force_field_digest()}
         self.cache = Cache(context.home, cache_key("training", about), about)
         self.path = self.cache.folder / "state.npz"
         self.throttle = Throttle()
@@ -208,16 +209,3 @@ class _Checkpoint:
         """The run has come to its end: the next one starts afresh."""
         if self.ranks.rank == 0:
             self.path.unlink(missing_ok=True)
-
-
-def _digest() -> str:
-    """Digest of the force field's code: a state that other code has left is not used."""
-    import hashlib
-    from pathlib import Path
-
-    import mlff
-
-    digest = hashlib.sha256()
-    for path in sorted(Path(mlff.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ import torch
 
 import mlff
 from benchmarks.train_gpu import ROOT, configuration, fitted
-from mlff.training import Training
+from mlff.training.options import Training
 
 SHORT = "import benchmarks.train_gpu as g; g.WARM_UP = g.TIMED = 1; g.RESERVE_S = 0.0; raise SystemExit(g.main())"
 

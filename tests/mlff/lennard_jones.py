@@ -12,7 +12,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from numba import njit
 
-from mlff.dynamics import Dynamics, simulate
+from mlff.dynamics.simulation import Dynamics, simulate
 
 SIGMA, EPSILON = 3.405, 119.8 * units.kB
 CUTOFF = 3.0

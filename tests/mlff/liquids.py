@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlff.dynamics import Frame, Step
+from mlff.dynamics.simulation import Frame, Step
+from mlff.dynamics.stability import atoms_of
+from mlff.dynamics.trajectory import Recorder
 from mlff.frames import Configuration
 from mlff.model import ForceField
-from mlff.stability import atoms_of
-from mlff.trajectory import Recorder
 from mlff.weights import dump
 from tests.mlff.samples import model
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlff.label_methods import Computed, NotLabelled
+from mlff.labels.methods import Computed, NotLabelled
 
 
 @dataclass(frozen=True)

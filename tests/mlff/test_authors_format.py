@@ -10,7 +10,7 @@ import torch
 
 from mlff.authors_format import read_train_data, write_train_data
 from mlff.labelled import LabelledFrame
-from tests.mlff.labels import label_set
+from tests.mlff.label_sets import label_set
 from tests.mlff.samples import crowd, model
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlff.batches import dipole_left_by_charges
 from mlff.datasets import FrameFiles, LabelSet, hold_out
 from mlff.labelled import LabelKeys, LabelledFrame
 from mlff.streams import generator
+from mlff.training.batches import dipole_left_by_charges
 from tests.mlff.samples import crowd
 
 KEYS = LabelKeys(charges="charges", dipole="dipole", fragments="molID", composition="Comp")

@@ -11,10 +11,10 @@ import yaml
 
 import mlff
 from mlff.calculator import MLFFCalculator
-from mlff.dynamics import Dynamics, Step, simulate
+from mlff.dynamics.relaxation import Relaxation, relax
+from mlff.dynamics.simulation import Dynamics, Step, simulate
 from mlff.model import ForceField
-from mlff.relaxation import Relaxation, relax
-from mlff.system import System, pack
+from mlff.system.liquid import System, pack
 from tests.mlff.cluster_samples import ion_pair
 
 ELEMENTS = [1, 3, 6, 8, 9, 15]
@@ -55,7 +55,7 @@ def test_forces_are_derivatives_of_the_energy() -> None:
 
 def test_it_binds_lithium_to_the_anion_as_its_labels_do() -> None:
     pytest.importorskip("tblite", reason="tblite is missing: pip install 'lsmrun[qm]'")
-    from mlff.label_methods import Tblite
+    from mlff.labels.methods import Tblite
 
     model = shipped()
     pairs = [ion_pair(d) for d in (2.7, 3.0, 3.4)]

@@ -12,12 +12,12 @@ from ase import Atoms
 
 from mlff.datasets import FrameFiles
 from mlff.labelled import LabelKeys
-from mlff.trainable import finished, start
-from mlff.trainer import train
-from mlff.training import Training
-from tests.mlff.labels import label_set, labelled
+from mlff.training.options import Training
+from mlff.training.trainable import finished, start
+from mlff.training.trainer import train
+from tests.mlff.label_sets import label_set, labelled
 from tests.mlff.samples import crowd, model
-from tests.mlff.test_training import SMALL, WEIGHTS, trainer
+from tests.mlff.training.test_trainer import SMALL, WEIGHTS, trainer
 
 
 def write(path: Path, *positions: list[list[float]]) -> FrameFiles:

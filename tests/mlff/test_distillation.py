@@ -8,10 +8,10 @@ import torch
 
 from mlff.distillation import Distillation, sort_by_spread
 from mlff.distiller import Distiller, Lessons, lessons
-from mlff.losses import Weights
 from mlff.model import ForceField
 from mlff.opinions import Opinions, ask, offsets, without_offsets
-from tests.mlff.labels import labelled
+from mlff.training.losses import Weights
+from tests.mlff.label_sets import labelled
 from tests.mlff.liquids import committee, liquid
 from tests.mlff.samples import crowd
 

@@ -9,7 +9,7 @@ import pytest
 
 from mlff.labelled import LabelKeys, LabelledFrame, LabelUnits, Source, all_labels, read_extxyz
 from mlff.units import DEBYE_EA, KCAL_PER_EV
-from tests.mlff.labels import without
+from tests.mlff.label_sets import without
 
 ATOM = '1\nProperties=species:S:1:pos:R:3 my_energy=-13.6 pbc="F F F"\nH 0.0 0.0 0.0\n'
 WATER = """3

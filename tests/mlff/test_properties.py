@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlff.box import at_density, density_g_cm3
+from mlff.dynamics.trajectory import Thermo, Trajectory
 from mlff.properties import density, transport
-from mlff.trajectory import Thermo, Trajectory
+from mlff.system.box import at_density, density_g_cm3
 from tests.mlff.transport.synthetic import CHARGE, NAMES, D, ions, ornstein_uhlenbeck, pressures
 
 EDGE_A, STEP_PS = 28.0, 0.05

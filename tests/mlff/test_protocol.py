@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from mlff.dynamics import Dynamics
+from mlff.dynamics.simulation import Dynamics
 from mlff.protocol import Protocol
 from mlff.transport import Estimate
 from mlff.transport.resolved import Planned, expected_errors, what_it_takes

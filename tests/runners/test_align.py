@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mlff
-from mlff import dynamics
+from mlff.dynamics import simulation as dynamics
 from runners.rounds import Rounds
 from tests.command_line import refused, runs_in
 from tests.mlff.liquids import save

@@ -10,8 +10,8 @@ import ase.io
 import pytest
 from omegaconf import OmegaConf
 
-from mlff.label_methods import Tblite
-from mlff.sampling import clusters_in
+from mlff.labels.methods import Tblite
+from mlff.labels.sampling import clusters_in
 from runners.check import build
 from runners.label import Label
 from runners.options import CONF

@@ -97,7 +97,11 @@ def test_an_experiment_holds_some_liquid_out_and_has_targets_with_a_source(name:
 
 
 def test_only_what_differs_is_typed_again() -> None:
-    training = {"epochs": 7, "batch": 8, "weights": {"_target_": "mlff.losses.Weights", "energy": 2.5, "forces": None}}
+    training = {
+        "epochs": 7,
+        "batch": 8,
+        "weights": {"_target_": "mlff.training.losses.Weights", "energy": 2.5, "forces": None},
+    }
     found = differing("training", ["model=mlff", "training=modern"], {"training": training})
     assert found == ["training.epochs=7", "training.weights.energy=2.5"]
     assert as_value(["a b", None, 1.5, True]) == "['a b',null,1.5,true]" and as_value("it's") == r"'it\'s'"

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import mlff
+from mlff.dynamics.trajectory import Thermo, read_thermo, read_trajectory
 from mlff.model import ForceField
-from mlff.trajectory import Thermo, read_thermo, read_trajectory
 from mlff.weights import dump
 from runners.simulation import _caution
 from tests.command_line import refused, runs_in

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlff.dynamics.trajectory import read_thermo, read_trajectory
 from mlff.model import ForceField
-from mlff.trajectory import read_thermo, read_trajectory
 from tests.command_line import refused, runs_in
 from tests.runners.test_export import saved
 

@@ -76,11 +76,11 @@ def test_every_stage_runs_and_is_reported(lsmrun: Run, home: Path, model: Path) 
 def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     lsmrun: Run, home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlff.dynamics
+    import mlff.dynamics.simulation
     import mlff.properties
 
     command = ("runner=properties", *BOX, *SHORT, "properties.replicas=1", f"checkpoint={model}")
-    simulate, density, lengths = mlff.dynamics.simulate, mlff.properties.density, []
+    simulate, density, lengths = mlff.dynamics.simulation.simulate, mlff.properties.density, []
 
     def counted(*arguments: object, **more: object) -> object:
         lengths.append(arguments[2].length_ps)
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mlff.dynamics, "simulate", counted)
+    monkeypatch.setattr(mlff.dynamics.simulation, "simulate", counted)
     monkeypatch.setattr(mlff.properties, "density", killed)
     assert lsmrun(*command)[0] != 0
     monkeypatch.setattr(mlff.properties, "density", density)

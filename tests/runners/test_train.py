@@ -11,10 +11,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import mlff
-from mlff.losses import Weights
-from mlff.trainable import ModelOptions
-from mlff.trainer import Trainer
-from mlff.training import Training
+from mlff.training.losses import Weights
+from mlff.training.options import Training
+from mlff.training.trainable import ModelOptions
+from mlff.training.trainer import Trainer
 from runners.check import build
 from runners.compose import Source
 from runners.options import CONF

@@ -1,0 +1,136 @@
+"""Boxes packed from a composition, and a user's own: neutral, whole, reproducible, refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.geometry import get_distances
+from ase.io import write
+from ase.io.lammpsdata import write_lammps_data
+from pydantic import ValidationError
+
+from mlff.system.box import Box
+from mlff.system.box_files import _contacts, read_box
+from mlff.system.liquid import System, box_from_file, pack
+
+SMALL: dict[str, Any] = {"solvents": ["DMC", "EC"], "solvent_amounts": [6.0, 6.0], "solvent_unit": "count"}
+SALT: dict[str, Any] = {"salts": ["LiPF6"], "salt_amounts": [1.0], "salt_unit": "count"}
+SPECIES = "6 DMC, 6 EC, 1 Li, 1 PF6"
+
+
+@pytest.fixture(scope="module")
+def box() -> Box:
+    return pack(System(name="small", **SMALL, **SALT, density_g_cm3=1.0), seed=0)
+
+
+def test_a_packed_box_is_neutral_whole_and_at_its_density(box: Box) -> None:
+    atoms = box.atoms
+    assert box.composition == SPECIES and box.charges == {"Li": 1.0, "PF6": -1.0}
+    assert box.density_g_cm3 == pytest.approx(1.0) and atoms.info["charge"] == 0
+    assert atoms.info["fragment_charges"].sum() == 0 and len(box.names) == 14
+    assert np.array_equal(np.unique(atoms.arrays["fragments"]), np.arange(14))
+    # no two molecules touch, images included
+    distance = get_distances(atoms.positions, cell=atoms.cell, pbc=True)[1]
+    strangers = atoms.arrays["fragments"][:, None] != atoms.arrays["fragments"][None, :]
+    assert distance[strangers].min() > 1.5
+
+
+def test_packing_depends_on_the_seed_and_on_nothing_else(box: Box) -> None:
+    system = System(name="small", **SMALL, **SALT, density_g_cm3=1.0)
+    np.testing.assert_array_equal(pack(system, 0).atoms.positions, box.atoms.positions)
+    assert not np.allclose(pack(system, 1).atoms.positions, box.atoms.positions)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "nothing to simulate"),
+        ({"solvents": ["EC"], "solvent_amounts": []}, "1 solvents and 0 solvent_amounts"),
+        ({"solvents": ["EC", "EC"], "solvent_amounts": [1.0, 2.0]}, "solvents name EC twice"),
+        ({"solvents": ["EC"], "solvent_amounts": [1.5], "solvent_unit": "count"}, "must be whole numbers"),
+    ],
+)
+def test_incomplete_systems_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        System(name="x", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"solvents": ["DECC"], "solvent_amounts": [1.0]}, "DECC: no such molecule; did you mean DEC"),
+        ({"solvents": ["Li"], "solvent_amounts": [9.0], "solvent_unit": "count"}, r"the box carries \+9 e \(9 Li\)"),
+        ({"solvents": ["EC"], "solvent_amounts": [1.0], "n_atoms": 20}, "Å wide, at least 10 Å are needed"),
+        ({"solvents": ["EC"], "solvent_amounts": [1.0], "density_g_cm3": 9.0}, "packmol cannot place"),
+    ],
+)
+def test_boxes_that_cannot_be_are_refused(settings: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlff.system.packing.TOLERANCES_A", (2.0,))
+    monkeypatch.setattr("mlff.system.packing.TIMEOUT_S", 2)
+    with pytest.raises(ValueError, match=said):
+        pack(System(name="x", **settings), seed=0)
+
+
+@pytest.mark.parametrize("name", ["box.pdb", "box.extxyz", "box.gro", "box.data", "bonded.data"])
+def test_a_wrapped_box_of_any_format_gives_the_same_molecules(box: Box, name: str, tmp_path: Path) -> None:
+    atoms, path = box.atoms.copy(), tmp_path / name
+    if name == "bonded.data":
+        around: dict[int, list[str]] = {}
+        for i, j in _contacts(atoms):
+            around.setdefault(int(i), []).append(f"{j}(1)")
+        atoms.arrays["bonds"] = np.array([",".join(around.get(i, ["_"])) for i in range(len(atoms))])
+    atoms.wrap()
+    del atoms.arrays["fragments"]
+    atoms.info = {}
+    if path.suffix == ".data":
+        bonds = "bonds" in atoms.arrays
+        write_lammps_data(path, atoms, atom_style="full", masses=True, units="real", bonds=bonds)
+    else:
+        write(path, atoms, format={".gro": "gromacs", ".pdb": "proteindatabank"}.get(path.suffix, "extxyz"))
+    found = box_from_file(str(path))
+    assert found.composition == SPECIES and found.charges == box.charges
+    np.testing.assert_allclose(found.atoms.cell.lengths(), box.atoms.cell.lengths(), atol=0.01)
+    for fragment in range(14):
+        inside = found.atoms.positions[found.atoms.arrays["fragments"] == fragment]
+        assert np.ptp(inside, axis=0).max() < 8.0, "a molecule is cut by the boundary"
+
+
+def test_gromacs_names_are_elements_by_residue(tmp_path: Path) -> None:
+    atoms = [("EC", "CA", 1), ("EC", "OS1", 1), ("LI", "LI", 2), ("CL", "CL", 3)]
+    rows = [f"{r:5d}{res:<5s}{n:>5s}{i:5d}{0.4 * i:8.3f}{0.1:8.3f}{0.1:8.3f}" for i, (res, n, r) in enumerate(atoms)]
+    path = tmp_path / "names.gro"
+    path.write_text("\n".join(["names", f"{len(rows):5d}", *rows, "   2.0 2.0 2.0", ""]))
+    assert list(read_box(path, ["Li=1", "Cl=-1"]).atoms.symbols) == ["C", "O", "Li", "Cl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "species", "said"),
+    [
+        ("none.pdb", [], "no such file"),
+        ("box.cfg", [], "boxes are read from .pdb"),
+        ("open.xyz", [], "has no periodic cell"),
+        ("broken.pdb", [], "cannot be read as proteindatabank|elements"),
+        ("ion.extxyz", [], r"the box carries \+1 e \(1 Li\).*file_species=\[NAME=CHARGE\] states charges"),
+        ("ion.extxyz", ["Li"], "file_species=Li: expected NAME=CHARGE"),
+        ("ion.extxyz", ["Li=0", "F6P=-1"], "no F6P in .*it holds Li"),
+    ],
+)
+def test_own_boxes_that_cannot_be_used(tmp_path: Path, name: str, species: list[str], said: str) -> None:
+    from ase import Atoms
+
+    write(tmp_path / "open.xyz", Atoms("CO", [[0, 0, 0], [0, 0, 1.1]]))
+    write(tmp_path / "ion.extxyz", Atoms("Li", [[0, 0, 0]], cell=[12] * 3, pbc=True))
+    (tmp_path / "broken.pdb").write_text("ATOM  oh\n")
+    (tmp_path / "box.cfg").write_text("")
+    with pytest.raises(ValueError, match=said):
+        read_box(tmp_path / name, species)
+
+
+def test_a_charge_that_is_stated_counts(tmp_path: Path) -> None:
+    from ase import Atoms
+
+    write(tmp_path / "ions.extxyz", Atoms("HeNe", [[0, 0, 0], [6, 6, 6]], cell=[12] * 3, pbc=True))
+    assert read_box(tmp_path / "ions.extxyz", ["He=1", "Ne=-1"]).charges == {"He": 1.0, "Ne": -1.0}
