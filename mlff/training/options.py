@@ -52,7 +52,10 @@ class Training:
     shuffle: Annotated[Literal["frames", "batches"], Field(description="batches = fixed slices in any order")] = (
         "frames"
     )
-    select: Annotated[Literal["best", "last"], Field(description="which epoch is kept, by validation loss")] = "best"
+    select: Annotated[
+        Literal["mae", "best", "last"],
+        Field(description="epoch kept: by absolute errors of validation frames, by their loss, or the last"),
+    ] = "mae"
     validate_every: Annotated[Count, Field(description="epochs")] = 1
     precision: Literal["float32", "float64"] = "float32"
     device: Annotated[Device, Field(description="cuda is faster for many frames, its results not the same bits")] = (

@@ -190,7 +190,8 @@ class Trainer:
         values["train/loss"] = float(self.sums[:-1].sum() / self.sums[-1])
         if self.valid and (last or (self.at.epoch + 1) % o.validate_every == 0):
             values |= {f"valid/{name}": value for name, value in self.score(self.valid).items()}
-        judged = values.get("valid/loss", math.inf if self.valid else values["train/loss"])
+        measure = "valid/weighted_mae" if o.select == "mae" else "valid/loss"
+        judged = values.get(measure, math.inf if self.valid else values["train/loss"])
         if o.select == "last" or judged < self.at.best_loss:
             self.at.best_loss, self.at.best_epoch = judged, self.at.epoch + 1
             self.best.copy_(self.average if o.average is not None else self.flat.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -36,6 +37,8 @@ def score(
 ) -> dict[str, float]:
     """`loss` and an error for each label, over all frames; each process predicts its share, `block` frames at once.
 
+    `weighted_mae` is the sum over the loss' terms of the mean absolute error (kcal/mol/atom, kcal/mol/Å, e, D) times the
+    root of the weight, which is that of a square: a few frames that are far off rule a squared loss, but not this.
     `joined` makes a batch of the frames with some indices, on the model's device.
     Where the loss knows no constant of the energy (`mean_free`), energies are compared less their mean error.
     """
@@ -61,10 +64,14 @@ def score(
             terms[loss.terms.index("energy")] = share
     table, terms = ranks.total(table), ranks.total(terms)
     values = {"loss": float(terms.sum())}
+    weighted = 0.0
     for name, row in zip(labels, table.tolist(), strict=True):
         if row[3]:
             reported, factor = REPORTED[name]
             values[reported] = factor * row[0] / row[3]
+            weight = loss.weights.get(name, 0.0)
+            weighted += (math.sqrt(weight) if loss.form == "squared" else weight) * row[0] / row[3]
+    values["weighted_mae"] = weighted
     return values
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from mlff.training.options import Training
 from mlff.training.parallel import Ranks
 from mlff.training.trainable import ModelOptions, finished, start
 from mlff.training.trainer import Trained, Trainer, divided, train
+from mlff.training.validation import REPORTED
 from mlff.weights import dump, load
 from tests.mlff.label_sets import label_set
 from tests.mlff.samples import model
@@ -84,8 +87,9 @@ def test_fused_training_of_the_default_size_goes_on_bit_for_bit() -> None:
     assert torch.equal(resumed.flat.values, unbroken.flat.values)
 
 
-def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
-    how = Training(epochs=25, batch=3, learning_rate=0.01, where_labelled=WEIGHTS)
+@pytest.mark.parametrize(("select", "measure"), [("mae", "weighted_mae"), ("best", "loss")])
+def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path, select: Literal["mae", "best"], measure: str) -> None:
+    how = Training(epochs=25, batch=3, learning_rate=0.01, where_labelled=WEIGHTS, select=select)
     labels = label_set(model(dispersion="none"), 9)
     made = start(SMALL, how, labels, 0)
     run = Trainer(made.model, made.train, made.valid, how, made.weights, made.scale, 0, Ranks())
@@ -94,12 +98,18 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     result = train(run, on_epoch=lambda epoch, values: seen.append(epoch))
     assert seen == list(range(1, 26)) and isinstance(result, Trained)
     assert result.history[-1]["train/loss"] < 0.2 * result.history[0]["train/loss"]
-    assert result.epoch == 1 + int(np.argmin([row["valid/loss"] for row in result.history]))
+    assert result.epoch == 1 + int(np.argmin([row[f"valid/{measure}"] for row in result.history]))
     run.average.copy_(run.flat.values)
     assert run.score(made.train)["forces_mae_meV_per_A"] < 0.5 * before["forces_mae_meV_per_A"]
     # the weights that are kept are those of the epoch that was chosen, in the file too
-    kept = run.score(made.valid)["loss"]
-    assert kept == pytest.approx(result.history[result.epoch - 1]["valid/loss"], rel=1e-5)
+    kept = run.score(made.valid)
+    assert kept[measure] == pytest.approx(result.history[result.epoch - 1][f"valid/{measure}"], rel=1e-5)
+    weighted = sum(
+        math.sqrt(getattr(WEIGHTS, label) or 0.0) * kept[name] / factor
+        for label, (name, factor) in REPORTED.items()
+        if name in kept
+    )
+    assert kept["weighted_mae"] == pytest.approx(weighted)
     tensors, settings = dump(finished(made, how, labels))
     (tmp_path / "m.safetensors").write_bytes(tensors)
     (tmp_path / "m.yaml").write_text(settings)
