@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -25,6 +26,8 @@ from pydantic.dataclasses import dataclass
 from mlff.units import DEBYE_EA, HARTREE_KCAL, KCAL_PER_EV
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from mlff.frames import Configuration
 
 LABELS = ("energy", "forces", "virial", "charges", "dipole")
@@ -109,24 +112,31 @@ class Source:
     optional: frozenset[str] = frozenset()
 
 
+def read_atoms(path: Path) -> list[Atoms]:
+    """All frames of an extended XYZ file, compressed or not; raises `ValueError` for one that cannot be read."""
+    import ase.io
+    from ase.io.formats import open_with_compression
+
+    try:
+        with open_with_compression(str(path)) as file:
+            # ASE jumps from frame to frame: in a compressed file each jump would unpack it from its start
+            return list(ase.io.read(io.StringIO(file.read()), ":", format="extxyz"))
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable extended XYZ file ({error})") from error
+
+
 def read_extxyz(path: Path, source: Source) -> tuple[list[LabelledFrame], dict[int, float]]:
     """Frames of an extended XYZ file, and the energies of isolated atoms by atomic number (kcal/mol) among them.
 
     A neutral frame of one atom without periodicity is taken for an isolated atom. Raises `ValueError` that names the
     frame and, where a label is missing, the keys that are present.
     """
-    import ase.io
-
-    try:
-        read = ase.io.read(path, ":", format="extxyz")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable extended XYZ file ({error})") from error
     frames: list[LabelledFrame] = []
     isolated: dict[int, float] = {}
     factor = ENERGY_UNITS[source.units.energy]
-    for index, atoms in enumerate(read):
+    for index, atoms in enumerate(read_atoms(path)):
         name = f"{path.name}[{index}]"
         values = _values(atoms)
         if len(atoms) == 1 and not atoms.pbc.any() and not _find(values, source.keys.total_charge):

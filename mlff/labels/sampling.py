@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff.labelled import read_atoms
 from mlff.labels.clusters import Cluster, Cut, cut
 from mlff.labels.perturbation import Perturbation, perturbed
 
@@ -46,7 +47,7 @@ def boxes_in(path: Path, most: int | None = None) -> list[Source]:
     """
     if path.suffix in (".h5", ".h5md", ".hdf5"):
         return _trajectory(path, most)
-    read = _read_extxyz(path)
+    read = read_atoms(path)
     return [_boxed(read[k], f"{path.name}[{k}]") for k in evenly(len(read), most)]
 
 
@@ -55,7 +56,7 @@ def clusters_in(path: Path) -> list[Cluster]:
 
     Neutral single atoms, which label sets carry for their energies, are left out.
     """
-    clusters = [_whole(atoms, f"{path.name}[{k}]") for k, atoms in enumerate(_read_extxyz(path))]
+    clusters = [_whole(atoms, f"{path.name}[{k}]") for k, atoms in enumerate(read_atoms(path))]
     return [cluster for cluster in clusters if len(cluster) > 1 or cluster.charge]
 
 
@@ -95,17 +96,6 @@ def _trajectory(path: Path, most: int | None) -> list[Source]:
         atoms.info["fragment_charges"] = t.fragment_charges
         sources.append(Source(atoms, t.names or None, f"{path.name}[{t.time_ps[k]:g} ps]"))
     return sources
-
-
-def _read_extxyz(path: Path) -> list[Any]:
-    import ase.io
-
-    try:
-        return list(ase.io.read(path, ":", format="extxyz"))
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable extended XYZ file ({error})") from error
 
 
 def _boxed(atoms: Any, name: str) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,18 @@ def test_labels_come_under_the_names_and_units_of_the_file(tmp_path: Path) -> No
     assert (frame.composition, frame.name) == ("H2O", "frames.xyz[1]")
     (other,), _ = read(tmp_path, WATER, units=LabelUnits(energy="kcal/mol", dipole="Debye"))
     assert (other.energy, other.dipole[0]) == (-76.5, 0.1)
+
+
+def test_a_compressed_file_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "frames.xyz.gz"
+    path.write_bytes(gzip.compress((WATER * 5).encode()))
+
+    def refuse(self: gzip.GzipFile, *_: int) -> int:
+        raise AssertionError("jumps in a compressed file: reading grows with the square of the frames")
+
+    monkeypatch.setattr(gzip.GzipFile, "seek", refuse)
+    frames, _ = read_extxyz(path, Source(KEYS))
+    assert [frame.energy for frame in frames] == [pytest.approx(-76.5 * KCAL_PER_EV)] * 5
 
 
 def test_a_stress_becomes_a_virial(tmp_path: Path) -> None:
