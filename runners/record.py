@@ -151,15 +151,19 @@ def _processor_seconds() -> float:
 
 
 def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "") -> Iterator[tuple[Row, int, str]]:
-    """Rows, seeds and jobs that have no record yet, by rank, then as on the page; `only` is a part of "table/row"."""
+    """Rows, seeds and jobs that have no record yet; `only` is a part of "table/row".
+
+    By rank, then the first seed of all rows before the second of any, then as on the page: a page that is cut off has
+    something to say in every row.
+    """
     seen = set(records)
     rows = [row for table in tables for row in table.rows if only in f"{table.name}/{row.name}"]
-    for row in sorted(rows, key=lambda row: row.rank):
-        for seed in row.seeds:
-            job = job_of([*row.overrides, f"seed={seed}"])
-            if job not in seen:
-                seen.add(job)
-                yield row, seed, job
+    runs = [(row.rank, k, row, seed) for row in rows for k, seed in enumerate(row.seeds)]
+    for _, _, row, seed in sorted(runs, key=lambda run: run[:2]):
+        job = job_of([*row.overrides, f"seed={seed}"])
+        if job not in seen:
+            seen.add(job)
+            yield row, seed, job
 
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:

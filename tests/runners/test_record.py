@@ -68,6 +68,11 @@ def test_low_ranks_run_first(page: Path) -> None:
     ]
 
 
+def test_every_row_has_its_first_seed_before_any_has_its_second(page: Path) -> None:
+    jobs = record.missing(record.read_tables(page), {})
+    assert [(row.name, seed) for row, seed, _ in jobs] == [("static", 0), ("not run", 0), ("static", 1)]
+
+
 def test_a_run_that_fails_does_not_stop_the_others(
     page: Path, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
