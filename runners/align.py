@@ -134,7 +134,7 @@ class Align:
         results |= {"alignment/rounds": float(len(done) - 1), "alignment/kept_round": float(best.index)}
         context.tracker.metrics(results)
         if self.pictures:
-            from runners.align_plots import densities
+            from runners.plots.alignment import densities
 
             context.tracker.figure(densities(p.aligned, p.watched, done, after, best.index), "pictures/densities.png")
         rounds.clear()

@@ -148,7 +148,7 @@ class AstroNetwork:
     def figures(self, recording: Recording, title: str) -> dict[str, Figure]:
         """Raster of a sample, weights before and after INIT, course of INIT."""
         from lsm.protocol import COURSE
-        from runners import plots
+        from runners.plots import networks as plots
 
         p = self.parameters
         sensed = p.learning == "astro_stdp" and p.run_plastic

@@ -184,7 +184,7 @@ def _draw(
     history: list[dict[str, float]],
 ) -> None:
     from lsm.statistics import confusion_matrix
-    from runners import plots
+    from runners.plots import networks as plots
 
     with context.phase("pictures"):
         recording = record_test(network, dataset, 0)

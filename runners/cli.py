@@ -57,7 +57,7 @@ def _dispatch(typed: list[str]) -> int:
     elif args.info or args.hydra_help or args.shell_completion:
         _hydra(typed)
     elif args.multirun:
-        from runners.sweep import run_sweep
+        from runners.sweeps.sweep import run_sweep
 
         return run_sweep(source, args.overrides)
     else:

@@ -94,7 +94,7 @@ class CrossValidate:
         folds: list[NDArray[np.int64]],
     ) -> dict[str, float]:
         from lsm.statistics import accuracy, chance_level, confusion_matrix, mcnemar
-        from runners import plots
+        from runners.plots import networks as plots
 
         paired = mcnemar(labels, predicted["liquid"], predicted["raw"])
         results: dict[str, float] = {}

@@ -120,7 +120,7 @@ class Dynamics:
         fits: dict[str, Fits],
         ranks: KernelRanks | None,
     ) -> None:
-        from runners import dynamics_plots as plots
+        from runners.plots import dynamics as plots
 
         clock, n_exc = network.clock, network.n_excitatory
         unit, per_unit = ("Hz", 1000 / clock.step_ms) if clock.step_ms is not None else ("per step", 1.0)

@@ -69,8 +69,8 @@ def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
 def _score_samples(context: Context, model: SavedModel, dataset: Dataset, *, pictures: bool) -> dict[str, float]:
     """The noise of the images is that of the run that made the model."""
     from lsm.statistics import accuracy, confusion_matrix
-    from runners import plots
     from runners.liquids import log_dataset
+    from runners.plots import networks as plots
 
     log_dataset(context, dataset)
     store = model.network.counts(context, "test", dataset.test.inputs)

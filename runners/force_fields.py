@@ -178,7 +178,7 @@ def record_errors(context: Context, compared: Comparison, part: str, *, pictures
     context.tracker.text(_csv(elements), f"errors/{part}_by_element.csv")
     context.tracker.text(_csv(compositions), f"errors/{part}_by_composition.csv")
     if pictures:
-        from runners import frame_plots
+        from runners.plots import frames as frame_plots
 
         context.tracker.figure(frame_plots.parity(compared, part), f"pictures/parity_{part}.png")
         context.tracker.figure(frame_plots.error_bars(elements, compositions), f"pictures/errors_{part}.png")

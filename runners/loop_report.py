@@ -61,7 +61,7 @@ def _tables(
 def _pictures(
     context: Context, stages: LoopStages, made: Made, errors: list[list[float]], seconds: dict[str, float]
 ) -> None:
-    from runners import loop_plots
+    from runners.plots import loop as loop_plots
 
     figures = {
         "learning_curve": loop_plots.learning_curve(made.frames, errors, made.distilled.get(FORCES)),

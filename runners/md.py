@@ -82,7 +82,7 @@ class MolecularDynamics:
             context.tracker.metrics(results)
             _store(context, path, end.put_on(atoms), names)
             if self.pictures:
-                from runners.md_plots import course
+                from runners.plots.md import course
 
                 context.tracker.figure(course(thermo, context.system), "pictures/course.png")
             stretch.clear()

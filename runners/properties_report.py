@@ -83,7 +83,7 @@ def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float
     context.tracker.metrics(known)
     _store_curves(context, found)
     if pictures:
-        from runners import properties_plots
+        from runners.plots import properties as properties_plots
 
         for name, figure in properties_plots.figures(found, context.system).items():
             context.tracker.figure(figure, f"pictures/{name}.png")

@@ -176,7 +176,8 @@ class RramNetwork:
 
     def figures(self, recording: Recording, title: str) -> dict[str, Figure]:
         """Raster of a sample and the conductances."""
-        from runners import plots, rram_plots
+        from runners.plots import networks as plots
+        from runners.plots import rram as rram_plots
 
         pairs, n_in = self.encoder.crossbar.pairs, self.encoder.n_in
         return {

@@ -217,7 +217,7 @@ def _without(split: Split, indices: set[int]) -> Split:
 
 def _draw(context: Context, compared: Compared) -> None:
     from lsm.datasets.sensor_statistics import measure, track
-    from runners import sensor_plots as plots
+    from runners.plots import sensor as plots
 
     train = ~compared.is_test
     both = {"real": compared.real, "simulated": compared.simulated}

@@ -96,7 +96,7 @@ class Train:
         context.progress.say(f"errors of the {len(frames)} {part} frames:")
         results |= record_errors(context, compared, part, pictures=self.pictures)
         if self.pictures:
-            from runners.frame_plots import training_course
+            from runners.plots.frames import training_course
 
             context.tracker.figure(training_course(trained.history, trained.epoch), "pictures/training.png")
         return {name: results[name] for name in (*KEY_RESULTS, *SHOWN) if name in results}

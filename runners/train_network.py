@@ -126,7 +126,7 @@ class TrainNetwork:
         self, context: Context, dataset: Dataset, predicted: NDArray[np.int64], trained: Trained, best: Best
     ) -> None:
         from lsm.statistics import confusion_matrix
-        from runners import plots
+        from runners.plots import networks as plots
 
         n = len(dataset.class_names)
         with context.phase("pictures"):

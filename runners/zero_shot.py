@@ -224,7 +224,7 @@ class ZeroShot:
         return metrics_of(outcome, "baseline/raw_counts")
 
     def _draw(self, context: Context, prepared: Prepared, outcome: Outcome) -> None:
-        from runners import zero_shot_plots as plots
+        from runners.plots import zero_shot as plots
 
         with context.phase("pictures"):
             context.tracker.figure(plots.spread(outcome), "pictures/accuracy.png")

@@ -14,8 +14,8 @@ import pytest
 
 from lsm.avalanches import Avalanches, PowerLaw
 from lsm.encode import Events, image_rates
-from runners import dynamics_plots as plots
 from runners.kernel_ranks import NoiseSettings, noisy_copies, noisy_set
+from runners.plots import dynamics as plots
 
 Run = Callable[..., tuple[int, str, str]]
 TINY = (
@@ -157,5 +157,5 @@ def test_the_astrocyte_is_drawn_as_mean_and_as_ratio_to_the_learning_rate() -> N
 
 
 def test_the_runner_loads_neither_numba_nor_matplotlib_until_it_runs() -> None:
-    code = "import sys, runners.dynamics, runners.dynamics_plots; print({'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
+    code = "import sys, runners.dynamics, runners.plots.dynamics; print({'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from runners import plots
+from runners.plots import networks as plots
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # matplotlib's way to say that something does not fit
 
@@ -93,5 +93,5 @@ def test_course_of_init_draws_each_column():
 
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_wanted():
-    code = "import sys, runners.plots; print(any(m.startswith('matplotlib') for m in sys.modules))"
+    code = "import sys, runners.plots.networks; print(any(m.startswith('matplotlib') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -22,9 +22,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import STRICT, UserError
-from runners.launch import Job, Launcher
-from runners.space import Space
-from runners.study import open_storage
+from runners.sweeps.launch import Job, Launcher
+from runners.sweeps.space import Space
+from runners.sweeps.study import open_storage
 from runners.tracking import Tracker
 
 Count = Annotated[int, Field(ge=1)]
@@ -114,7 +114,7 @@ class Search:
 
     def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> tuple[int, int]:
         """Run trials until the study has as many as are wanted."""
-        from runners.search_report import report_search, tell_trial
+        from runners.sweeps.report import report_search, tell_trial
 
         begun = self._recover()
         print(f"study {self.study.study_name}: {begun} of {self.settings.n_trials} trials are there", flush=True)

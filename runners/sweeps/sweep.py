@@ -21,16 +21,16 @@ from runners.context import job_hash
 from runners.errors import FAILED
 from runners.job import interruptible
 from runners.labels import RunLabel
-from runners.launch import Job, Launcher, open_launcher
 from runners.options import find_groups
 from runners.paths import home_folder
 from runners.plan import Plan, make_plan
 from runners.provenance import provenance
 from runners.store import open_store
+from runners.sweeps.launch import Job, Launcher, open_launcher
 from runners.tracking import Tracker
 
 if TYPE_CHECKING:
-    from runners.search import Search
+    from runners.sweeps.search import Search
 
 
 class Way(Protocol):
@@ -188,8 +188,8 @@ def _plan_grid(
 def _plan_search(
     source: Source, hydra: DictConfig, fixed: Sequence[Override], varied: Mapping[str, Override]
 ) -> tuple[Search, Plan]:
-    from runners.search import Search, SearchSettings
-    from runners.space import corners, read_space
+    from runners.sweeps.search import Search, SearchSettings
+    from runners.sweeps.space import corners, read_space
 
     settings: SearchSettings = build(OmegaConf.to_container(hydra.sweeper, resolve=True), "hydra.sweeper")
     space = read_space(varied)

@@ -15,8 +15,8 @@ pytest.importorskip("optuna", reason="the extra `sweeps` is not installed: pip i
 
 from runners.check import UserError
 from runners.compose import parse
-from runners.space import corners, read_space
 from runners.store import open_store
+from runners.sweeps.space import corners, read_space
 from tests.command_line import MAIN, refused, runs_in
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.plots import BLUE, GREEN, GREY, VERMILION, new_figure
+from runners.plots.networks import BLUE, GREEN, GREY, VERMILION, new_figure
 from runners.zero_shot_report import SEARCHES, Outcome
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
+from runners.plots.networks import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

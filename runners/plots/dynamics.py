@@ -1,4 +1,4 @@
-"""Pictures of a liquid's dynamics: plain arrays in, a matplotlib `Figure` out; colours as in `runners.plots`."""
+"""Pictures of a liquid's dynamics: plain arrays in, a matplotlib `Figure` out; colours as in `runners.plots.networks`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
+from runners.plots.networks import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

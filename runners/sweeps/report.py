@@ -13,13 +13,13 @@ import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from runners.space import Space
+from runners.sweeps.space import Space
 from runners.tracking import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from runners.search import SearchSettings
+    from runners.sweeps.search import SearchSettings
 
 
 def tell_trial(study: Study, number: int, metric: str, tracker: Tracker | None) -> None:

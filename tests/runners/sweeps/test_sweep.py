@@ -14,8 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from runners.compose import EXTRAS, check_is_installed
-from runners.launch import Launcher
 from runners.paths import usable_cores
+from runners.sweeps.launch import Launcher
 from tests.command_line import MAIN, refused, runs_in
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

@@ -208,7 +208,7 @@ def _trial(hydra: DictConfig) -> Any:
     """In a search, the trial that this job is: watches its metrics and takes its result."""
     if hydra.sweeper.get("trial") is None:
         return contextlib.nullcontext()
-    from runners.study import follow
+    from runners.sweeps.study import follow
 
     return follow(hydra.sweeper)
 
