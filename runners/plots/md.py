@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.plots.networks import BLUE, GREY, VERMILION, new_figure
+from runners.plots.networks import BLUE, GREY, new_figure
+from runners.plots.properties import draw_measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,10 +40,7 @@ def course(thermo: Thermo, system: System) -> Figure:
             axis.plot(time, _thinned(values), color=BLUE, linewidth=0.8)
         else:
             axis.text(0.5, 0.5, "none for Langevin dynamics", transform=axis.transAxes, ha="center", color=GREY)
-    for known in system.measured:
-        if known.density_g_cm3 is not None:
-            where = f" at {known.temperature_K:g} K" if known.temperature_K else ""
-            panels[0, 0].axhline(known.density_g_cm3, color=VERMILION, linestyle="--", label=f"measured{where}")
+    draw_measured(panels[0, 0], system, "density_g_cm3")
     if panels[0, 0].get_legend_handles_labels()[0]:
         panels[0, 0].legend(frameon=False)
     for axis in panels[1]:

@@ -12,6 +12,7 @@ import numpy as np
 from runners.plots.networks import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from mlff.properties import Densities, Transport
@@ -38,6 +39,17 @@ def figures(found: Found, system: Any) -> dict[str, Figure]:
     return drawn
 
 
+def draw_measured(axis: Axes, system: Any, name: str) -> None:
+    """A line at the measured value that belongs to the system's temperature, if there is one."""
+    from mlff.system.liquid import measured_at
+
+    found = measured_at(system.measured, name, system.temperature_K)
+    if found is not None:
+        where = f"{found.temperature_K:g} K" if found.temperature_K else "temperature not stated"
+        label = f"measured: {found.value:.4g} ({where})"
+        axis.axhline(found.value, color=VERMILION, linestyle="--", linewidth=1, label=label)
+
+
 def density(d: Densities, system: Any) -> Figure:
     """Density of every replica over time; what is used is drawn full, what came before equilibrium thin."""
     figure = new_figure(7.5, 3.8)
@@ -51,11 +63,7 @@ def density(d: Densities, system: Any) -> Figure:
     axis.axhline(e.value, color="black", linewidth=1, label=f"mean {e.value:.4f} ± {e.error:.2g}")
     if np.isfinite(e.error):
         axis.axhspan(e.value - e.error, e.value + e.error, color="black", alpha=0.12, linewidth=0)
-    for v in system.measured:
-        if v.density_g_cm3 is not None:
-            axis.axhline(
-                v.density_g_cm3, color=VERMILION, linestyle="--", linewidth=1, label=f"measured: {v.source[:40]}"
-            )
+    draw_measured(axis, system, "density_g_cm3")
     axis.set(xlabel="time (ps)", ylabel="density (g/cm3)")
     axis.set_title(f"{system.name}: dotted, where equilibrium begins", loc="left", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
@@ -72,9 +80,7 @@ def viscosity(v: Viscosity, system: Any) -> Figure:
     _shade(axis, v.window, "fit window")
     e = v.eta
     axis.errorbar(v.time_ps[-1], e.value, e.error if np.isfinite(e.error) else 0, fmt="o", color="black", capsize=4)
-    for known in system.measured:
-        if known.viscosity_mPa_s is not None:
-            axis.axhline(known.viscosity_mPa_s, color=GREY, linestyle=":", label=f"measured: {known.source[:40]}")
+    draw_measured(axis, system, "viscosity_mPa_s")
     axis.set(xlabel="time (ps)", ylabel="viscosity (mPa s)", xlim=(0, min(v.time_ps[-1], 3 * v.window.end_ps)))
     axis.set_title(f"{system.name}: {e} mPa s; spread grows as t^{v.exponent:.2f}", loc="left", fontsize="medium")
     axis.legend(frameon=False, fontsize="small")

@@ -3,11 +3,15 @@
 import subprocess
 import sys
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from mlff.system import Values
 from runners.plots import networks as plots
+from runners.plots.properties import draw_measured
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # matplotlib's way to say that something does not fit
 
@@ -95,3 +99,15 @@ def test_course_of_init_draws_each_column():
 def test_matplotlib_is_not_loaded_before_a_picture_is_wanted():
     code = "import sys, runners.plots.networks; print(any(m.startswith('matplotlib') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_of_the_measured_values_the_one_at_the_temperature_of_the_run_is_drawn() -> None:
+    known = ((290.0, 1.08), (300.0, 1.06), (310.0, 1.04))
+    values = [Values("a table", temperature_K=kelvin, density_g_cm3=density) for kelvin, density in known]
+    system = SimpleNamespace(measured=values, temperature_K=305.0)
+    axis = Figure().subplots()
+    draw_measured(axis, system, "density_g_cm3")
+    (line,) = axis.lines
+    assert list(line.get_ydata()) == [pytest.approx(1.05)] * 2 and line.get_label() == "measured: 1.05 (305 K)"
+    draw_measured(axis, system, "viscosity_mPa_s")
+    assert len(axis.lines) == 1
