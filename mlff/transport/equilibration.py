@@ -18,6 +18,8 @@ INDEPENDENT = 20.0
 """Length of a block in statistical inefficiencies: the correlation left between neighbours is then a few per cent."""
 MOST_BLOCKS = 20
 N_STARTS = 20
+DOUBT = 0.05
+"""Replicas that differ by more than their blocks allow, at this level of an F test, are themselves what is independent."""
 MARGIN = 0.25
 """What is left out beyond the best start, as a share of it: there the transient is only as small as the noise."""
 
@@ -65,8 +67,9 @@ class Mean:
 def mean_of_series(replicas: Sequence[Floats]) -> Mean:
     """Mean over replicas `(n_samples,)` of the same quantity, with an error from blocks of twenty inefficiencies.
 
-    A replica too short for two such blocks counts as one block; one replica of that kind has an infinite error. Raises
-    `ValueError` without samples.
+    A replica too short for two such blocks counts as one block; one replica of that kind has an infinite error. Where
+    something slower than the blocks holds replicas apart (one-way analysis of variance), each counts as one block, too:
+    a glass that has not relaxed gets the error that its replicas show. Raises `ValueError` without samples.
     """
     if not replicas or min(map(len, replicas)) < 1:
         raise ValueError("a mean needs at least one sample of every replica")
@@ -75,5 +78,16 @@ def mean_of_series(replicas: Sequence[Floats]) -> Mean:
     shortest, inefficiency = min(map(len, kept)), max(g for _, g in found)
     n_blocks = int(np.clip(shortest / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
     blocks = split_blocks(kept, n_blocks).mean(axis=1)
+    if n_blocks > 1 and _apart(blocks.reshape(len(replicas), n_blocks)):
+        blocks = blocks.reshape(len(replicas), n_blocks).mean(axis=1)
     estimate = jackknife(lambda means: means, blocks[:, None])[0]
     return Mean(estimate, tuple(s for s, _ in found), inefficiency, tuple(float(k.mean()) for k in kept))
+
+
+def _apart(blocks: Floats) -> bool:
+    """Whether the means of rows `(n_replicas, n_blocks)` differ by more than the spread within them explains."""
+    if len(blocks) < 2:
+        return False
+    from scipy.stats import f_oneway
+
+    return bool(f_oneway(*blocks).pvalue < DOUBT)

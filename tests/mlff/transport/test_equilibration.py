@@ -40,6 +40,17 @@ def test_error_bars_of_a_mean_cover_it(tau: float, n: int, replicas: int) -> Non
     assert 0.90 <= hits / 200 <= 1.0
 
 
+def test_replicas_that_something_slow_holds_apart_give_their_own_error() -> None:
+    rng = np.random.default_rng(5)
+    hits, blocks = 0, []
+    for _ in range(200):
+        frozen = rng.normal(0, 1.0, (3, 1))  # differs from replica to replica and never relaxes
+        found = mean_of_series(list(ornstein_uhlenbeck(rng, (3, 2000), 1.0, 1.5) + frozen)).estimate
+        hits += abs(found.value) < found.error
+        blocks.append(found.n_blocks)
+    assert np.median(blocks) == 3 and 0.90 <= hits / 200 <= 1.0
+
+
 def test_what_is_too_short_says_so() -> None:
     x = ornstein_uhlenbeck(np.random.default_rng(3), (100,), 1.0, 10.0)
     assert math.isinf(mean_of_series([x]).estimate.error)
