@@ -47,10 +47,11 @@ def _dispatch(typed: list[str]) -> int:
     args.overrides += implied(args.overrides)
     typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     source = Source(args.config_dir, args.config_name or "config")
-    if args.cfg and args.multirun:
+    if args.multirun and (args.cfg or args.info):
         from runners.check import UserError
 
-        raise UserError("--cfg shows the config of one job: leave out --multirun, and give each key one value")
+        flag = "--cfg shows the config" if args.cfg else "--info is about the config"
+        raise UserError(f"{flag} of one job: leave out --multirun, and give each key one value")
     if args.cfg:
         source.compose(args.overrides)
         _hydra([*typed, "--resolve"] if args.cfg == "job" else typed)
