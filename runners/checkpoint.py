@@ -34,18 +34,18 @@ def cache_key(kind: str, *parts: Any) -> str:
 
 def source_digest() -> str:
     """Digest of the files whose change may change a spike: a cache made by other code is not used."""
-    return code_digest("encode", "kernel", "liquid", "parameters", "protocol", "streams")
+    return code_digest(*(f"lsm/{name}" for name in ("encode", "kernel", "liquid", "parameters", "protocol", "streams")))
 
 
 @cache
 def code_digest(*names: str) -> str:
-    """Digest of files of the package `lsm`; `rram/*` are all of a folder."""
-    import lsm
-
-    folder = Path(lsm.__file__).parent
+    """Digest of source files, such as `lsm/kernel`; `lsm/rram/*` are all of a folder, `mlff/**/*` those below it, too."""
+    folder = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for name in names:
-        for path in sorted(folder.glob(f"{name}.py")):
+        if not (files := sorted(folder.glob(f"{name}.py"))):
+            raise FileNotFoundError(f"{name}: no such source file")  # a cache would outlive its code
+        for path in files:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

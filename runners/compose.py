@@ -47,11 +47,7 @@ IMPLIED: dict[tuple[str, ...], str] = {
         (f"runner={name}",): "model=mlff"
         for name in ("train", "label", "distill", "align", "loop", "md", "properties", "export")
     },
-    **{
-        (f"model={model}", f"data={data}"): "readout=linear_probe_ntidigits"
-        for model in ("rram_lsm", "srnn_ann")
-        for data in ("ntidigits", "fsdd")
-    },
+    **{("model=rram_lsm", f"data={data}"): "readout=linear_probe_ntidigits" for data in ("ntidigits", "fsdd")},
 }
 """Choices that together say what another one is, where neither it nor an experiment is typed."""
 

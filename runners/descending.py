@@ -57,7 +57,7 @@ def descend(
     """
     from lsm.descent import Callbacks
 
-    full = {**about, "code": code_digest(*CODE)}
+    full = {**about, "code": code_digest(*(f"lsm/{name}" for name in CODE))}
     cache = Cache(context.home, cache_key("heads", full), full)
     state_path, result_path = cache.folder / "state.npz", cache.folder / "result.npz"
     course: Course = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,7 +11,6 @@ import shlex
 import socket
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 PROCESS_START_TOLERANCE_S = 2.0
@@ -52,15 +50,6 @@ def git_state() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"lsmrun.git.commit": commit, "lsmrun.git.dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
-
-
-@cache
-def force_field_digest() -> str:
-    """Digest of the force field's code: a state that other code has left is not used."""
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).resolve().parent.parent / "mlff").glob("**/*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def package_versions() -> dict[str, str]:

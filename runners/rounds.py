@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from runners.checkpoint import Cache, Throttle, cache_key, fingerprint, read_arrays, write_arrays
-from runners.provenance import force_field_digest
+from runners.checkpoint import Cache, Throttle, cache_key, code_digest, fingerprint, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +133,7 @@ class Rounds:
             "changes": self.asked,
             "labels": dict(self.labels.checksums),
             "seed": context.seed,
-            "code": force_field_digest(),
+            "code": code_digest("mlff/**/*"),
         }
         cache = Cache(context.home, cache_key("alignment", about), about)
         self.caches.append(cache)

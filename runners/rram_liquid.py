@@ -258,7 +258,7 @@ def encoded_counts(
     crossbar, settings = encoder.crossbar, dataclasses.asdict(encoder.parameters)
     scale = np.zeros(0) if crossbar.full_scale_uS is None else crossbar.full_scale_uS
     about: dict[str, Any] = {
-        "code": code_digest("rram/*"),
+        "code": code_digest("lsm/rram/*"),
         "array": fingerprint(*crossbar.pairs, scale),
         "parameters": {name: value for name, value in settings.items() if name != "energy"},
         "steps": inputs_fingerprint(steps),

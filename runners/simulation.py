@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError
-from runners.checkpoint import Cache, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Cache, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import SavedForceField, read_force_field
 from runners.models import locate
-from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,7 +137,7 @@ class Stretch:
 
     def __init__(self, context: Context, name: str, about: Mapping[str, Any]) -> None:
         self.context, self.name = context, name
-        content = {**about, "name": name, "code": force_field_digest()}
+        content = {**about, "name": name, "code": code_digest("mlff/**/*")}
         self.cache = Cache(context.home, cache_key(f"md-{name}", content), content)
         self.folder = self.cache.folder
         if not context.resume:

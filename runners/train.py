@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.checkpoint import Cache, Throttle, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import (
     KEY_RESULTS,
     load_labels,
@@ -18,7 +18,6 @@ from runners.force_fields import (
     record_errors,
     write_force_field,
 )
-from runners.provenance import force_field_digest
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -173,7 +172,7 @@ class _Checkpoint:
     def __init__(self, context: Context, p: _Prepared) -> None:
         self.context, self.ranks = context, p.ranks
         sections = {k: context.config.get(k) for k in ("model", "data", "training", "checkpoint")}
-        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": force_field_digest()}
+        about = {**sections, "seed": context.seed, "labels": dict(p.labels.checksums), "code": code_digest("mlff/**/*")}
         self.cache = Cache(context.home, cache_key("training", about), about)
         self.path = self.cache.folder / "state.npz"
         self.throttle = Throttle()

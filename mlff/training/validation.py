@@ -37,8 +37,8 @@ def score(
 ) -> dict[str, float]:
     """`loss` and an error for each label, over all frames; each process predicts its share, `block` frames at once.
 
-    `weighted_mae` is the sum over the loss' terms of the mean absolute error (kcal/mol/atom, kcal/mol/Å, e, D) times the
-    root of the weight, which is that of a square: a few frames that are far off rule a squared loss, but not this.
+    `weighted_mae` is the sum over the loss' terms of the mean absolute error (kcal/mol/atom, kcal/mol/Å, kcal/mol, e, D)
+    times the root of the weight, which is that of a square: a few frames that are far off rule a squared loss, not this.
     `joined` makes a batch of the frames with some indices, on the model's device.
     Where the loss knows no constant of the energy (`mean_free`), energies are compared less their mean error.
     """

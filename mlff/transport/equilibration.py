@@ -86,7 +86,7 @@ def mean_of_series(replicas: Sequence[Floats]) -> Mean:
 
 def _apart(blocks: Floats) -> bool:
     """Whether the means of rows `(n_replicas, n_blocks)` differ by more than the spread within them explains."""
-    if len(blocks) < 2:
+    if len(blocks) < 2 or not np.ptp(blocks, axis=1).any():
         return False
     from scipy.stats import f_oneway
 

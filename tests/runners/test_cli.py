@@ -216,9 +216,10 @@ def test_a_runner_of_force_fields_takes_one_unless_another_model_is_typed(choice
 
 
 @pytest.mark.parametrize("model", ["rram_lsm", "srnn_ann"])
-def test_the_probe_is_that_published_for_the_data_unless_another_is_typed(model: str) -> None:
-    published = {"nmnist": 100, "ntidigits": 600}
-    for data, epochs in published.items():
-        assert Source().compose([f"model={model}", f"data={data}"]).readout.epochs == epochs
-    typed = Source().compose([f"model={model}", "data=ntidigits", "readout=linear_probe"])
-    assert typed.readout.epochs == published["nmnist"]
+@pytest.mark.parametrize("data", ["nmnist", "ntidigits", "fsdd"])
+def test_the_readout_is_that_of_the_experiment_on_these_data_unless_another_is_typed(model: str, data: str) -> None:
+    experiment = f"rram/{data}" if model == "rram_lsm" else f"rram/{model}_{data}"
+    published = Source().compose([f"experiment={experiment}"]).readout
+    assert Source().compose([f"model={model}", f"data={data}"]).readout == published
+    typed = Source().compose([f"model={model}", f"data={data}", "readout=ridge"]).readout
+    assert typed == Source().compose(["readout=ridge"]).readout
