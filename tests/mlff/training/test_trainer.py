@@ -180,6 +180,16 @@ ranks.wait()
 """
 
 
+@pytest.mark.parametrize(("select", "epoch"), [("best", 2), ("mae", 3), ("last", 4)])
+def test_each_way_to_select_keeps_the_epoch_by_its_own_measure(
+    select: Literal["best", "mae", "last"], epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(Training(epochs=4, batch=3, where_labelled=WEIGHTS, select=select))
+    scores = iter([{"loss": a, "weighted_mae": b} for a, b in ((3.0, 4.0), (1.0, 3.0), (2.0, 1.0), (4.0, 2.0))])
+    monkeypatch.setattr(run, "score", lambda frames: next(scores))
+    assert train(run).epoch == epoch
+
+
 def two_presets(ranks: Ranks) -> dict[str, np.ndarray]:
     """Weights and errors of short runs in float64; the last batches are smaller than the number of processes."""
     out = {}
