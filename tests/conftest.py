@@ -16,6 +16,7 @@ from runners.store import create, open_store
 TOY_LAB = '''
 """A user's own classes: plain Python, no pydantic, no import from lsmrun."""
 
+import logging
 import os
 import signal
 import time
@@ -60,6 +61,7 @@ class Runner:
                 tracker.metrics({"valid/accuracy": epoch / 10 * context.model.gain}, step=epoch)
                 advance(epoch + 1)
                 if self.stop == "error" and context.model.gain > 1:
+                    logging.getLogger("toy").warning("wears out")
                     raise RuntimeError("the toy\\nbroke")
                 if self.stop == "sleep" and context.seed > 0:
                     tracker.flush()

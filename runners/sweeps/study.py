@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -29,11 +30,23 @@ def open_storage(path: Path) -> RDBStorage:
     new = not path.exists()
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
-    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": WAIT_S}})
+    with _logging_left_alone():
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": WAIT_S}})
     if new:
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA journal_mode=WAL")
     return storage
+
+
+@contextlib.contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """Optuna's migrations reconfigure logging, and silence every logger there is, where the root has no handler."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def make_pruner(name: str, startup_trials: int, warmup_steps: int) -> BasePruner:

@@ -153,7 +153,7 @@ def test_a_bug_is_told_in_one_line_with_the_log(toy, home: Path) -> None:
     assert err.startswith("lsmrun: error: RuntimeError: the toy broke (log: ") and err.count("\n") == 1
     assert "debug=true" in err
     log = Path(err.partition("(log: ")[2].partition(")")[0])
-    assert "Traceback" in log.read_text()
+    assert "WARNING toy: wears out" in log.read_text() and "Traceback" in log.read_text()
     run = runs_in(home)[0]
     assert run.info.status == "FAILED"
     assert run.data.tags["lsmrun.error"] == "RuntimeError: the toy broke"
@@ -195,6 +195,16 @@ def test_one_failing_job_does_not_stop_a_sweep_and_shows_in_the_status(toy, home
     assert [c.info.status for c in children] == ["FAILED", "FINISHED", "FINISHED"]
     assert parent.info.status == "FAILED"
     assert len(list(home.glob("hydra/*/*/0/error.txt"))) == 1
+
+
+@pytest.mark.parametrize("search", [[], ["hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy", "hydra.sweeper.n_trials=2"]])
+def test_every_failing_job_of_a_sweep_has_its_own_log(toy, home: Path, search: list[str]) -> None:
+    status, _, err = toy("-m", *search, "model.gain=2,3", "runner.stop=error")
+    assert status == 1, err
+    logs = sorted(home.glob("hydra/*/*/*/lsmrun.log"))
+    assert len(logs) == 2
+    for log in logs:
+        assert log.read_text().count("Traceback") == log.read_text().count("toy: wears out") == 1
 
 
 def test_a_sweep_with_one_wrong_value_does_not_begin(toy, home: Path) -> None:
