@@ -197,7 +197,9 @@ def test_one_failing_job_does_not_stop_a_sweep_and_shows_in_the_status(toy, home
     assert len(list(home.glob("hydra/*/*/0/error.txt"))) == 1
 
 
-@pytest.mark.parametrize("search", [[], ["hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy", "hydra.sweeper.n_trials=2"]])
+@pytest.mark.parametrize(
+    "search", [[], ["hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy", "hydra.sweeper.n_trials=2"]]
+)
 def test_every_failing_job_of_a_sweep_has_its_own_log(toy, home: Path, search: list[str]) -> None:
     status, _, err = toy("-m", *search, "model.gain=2,3", "runner.stop=error")
     assert status == 1, err
