@@ -48,6 +48,14 @@ class Align:
     sizes: Annotated[list[str], Field(description="NAME=ATOMS for boxes of another size")] = field(default_factory=list)
     rounds: Annotated[int, Field(ge=1, le=20, description="most rounds of alignment")] = 4
     tolerance_g_cm3: Annotated[float, Field(ge=0, description="wide enough where the error bar is narrower")] = 0.0
+    precision_g_cm3: Annotated[
+        float, Field(gt=0, description="half a 95 % interval that a density should have; runs go on until then")
+    ] = 0.01
+    longest: Annotated[int, Field(ge=1, le=100, description="but at most this many times md.length_ps")] = 3
+    final_ps: Annotated[
+        float | None,
+        Field(gt=0, description="last runs with the kept model, which are reported; null = those of its round"),
+    ] = None
     check_ps: Annotated[float, Field(gt=0, description="length of the runs that check the sign in the first round")] = (
         5.0
     )
@@ -80,14 +88,15 @@ class Align:
         """Rounds until every error bar covers its target, or no more help; the best round is kept."""
         import torch
 
-        from runners.densities import Densities
+        from runners.densities import Densities, Precision
         from runners.rounds import Rounds
 
         torch.set_num_threads(1)
         p: _Prepared = context.prepared
         log_labels(context, p.labels)
         _tell_targets(context, p)
-        runs = Densities(context, context.md, self.relaxation)
+        precision = Precision(self.precision_g_cm3, self.longest)
+        runs = Densities(context, context.md, self.relaxation, precision)
         rounds = Rounds(context, self.alignment, p.labels, runs)
         model, found = p.model, {t.name: runs.first(t, p.model, "round 0") for t in (*p.aligned, *p.watched)}
         done = [rounds.close(0, model, found, p.aligned)]
@@ -119,14 +128,12 @@ class Align:
         return False
 
     def _finish(self, context: Context, p: _Prepared, rounds: Any, done: list[Round], best: Round) -> dict[str, float]:
-        """Simulate what was only watched with the model that is kept, report, write the model."""
+        """Simulate with the model that is kept what was only watched, or everything, report, write the model."""
         first = done[0]
-        after: dict[str, Run] = dict(best.runs)
-        for target in p.watched:
-            before = first.runs[target.name]
-            after[target.name] = before
-            if best.index:
-                after[target.name] = rounds.runs.again(target, best.model, before, "after")
+        after: dict[str, Run] = {**first.runs, **best.runs}
+        if best.index:  # else nothing has changed
+            for target in p.watched if self.final_ps is None else (*p.aligned, *p.watched):
+                after[target.name] = rounds.runs.again(target, best.model, after[target.name], "after", self.final_ps)
         write_force_field(context.output_dir / "model", best.model, p.labels, context.config)
         context.tracker.artifact(context.output_dir / "model", "model")
         results = _report(context, p, first, best, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +50,19 @@ class Run:
         return configurations(self.trajectory(), n, float(thermo.time_ps[start] - thermo.time_ps[0]))
 
 
+@dataclass(frozen=True)
+class Precision:
+    """A run goes on until half its 95 % interval is `g_cm3`, at most `longest` times as long as `md` says."""
+
+    g_cm3: float = math.inf
+    longest: int = 1
+
+
 class Densities:
     """Runs liquids at constant pressure; every run is kept on disk until `clear`, so that a killed job finds it again."""
 
-    def __init__(self, context: Context, md: Dynamics, relaxation: Relaxation) -> None:
-        self.context, self.md, self.relaxation = context, md, relaxation
+    def __init__(self, context: Context, md: Dynamics, relaxation: Relaxation, precision: Precision) -> None:
+        self.context, self.md, self.relaxation, self.precision = context, md, relaxation, precision
         self.stretches: list[Stretch] = []
 
     def first(self, target: Target, model: ForceField, label: str) -> Run:
@@ -67,16 +76,15 @@ class Densities:
         calculator = self._calculator(model)
         with stretch.cache.alone(context.progress.say):
             atoms = stretch.relaxed(box, calculator, self.relaxation, target.temperature_K, context.seed)
-            return self._run(stretch, atoms, box.names, calculator, self.md, target)
+            return self._run(stretch, atoms, box.names, calculator, target)
 
     def again(self, target: Target, model: ForceField, before: Run, label: str, length_ps: float | None = None) -> Run:
-        """Simulate on from the end of another run, with another model."""
-        md = self.md if length_ps is None else replace(self.md, length_ps=length_ps)
+        """Simulate on from the end of another run, with another model; exactly `length_ps` where that is given."""
         about = self._about(target, model, label) | {"start": fingerprint(before.end.positions), "length_ps": length_ps}
         stretch = self._stretch(target, label, about)
         names = before.trajectory().names
         with stretch.cache.alone(self.context.progress.say):
-            return self._run(stretch, before.end, names, self._calculator(model), md, target)
+            return self._run(stretch, before.end, names, self._calculator(model), target, length_ps)
 
     def clear(self) -> None:
         """Forget what was kept on disk."""
@@ -105,12 +113,34 @@ class Densities:
         return calculator(model, self.context.threads)
 
     def _run(
-        self, stretch: Stretch, atoms: Atoms, names: tuple[str, ...], calculator: Any, md: Dynamics, target: Target
+        self,
+        stretch: Stretch,
+        atoms: Atoms,
+        names: tuple[str, ...],
+        calculator: Any,
+        target: Target,
+        length_ps: float | None = None,
     ) -> Run:
-        from mlff.alignment.pressure import measured
-        from mlff.dynamics.trajectory import read_thermo
+        """Simulate until the density is precise enough, in lengths of `md`; a resumed run goes on in the length it was in."""
+        md = self.md if length_ps is None else replace(self.md, length_ps=length_ps)
+        longest = self.precision.longest if length_ps is None else 1
+        lengths = min(max(1, math.ceil(stretch.reached() / md.n_steps)), longest)
+        while True:
+            whole = replace(md, length_ps=lengths * md.length_ps)
+            path, end = stretch.run(atoms, names, calculator, whole, target.temperature_K, self.context.seed)
+            found = _measured(path, target)
+            if found.error_g_cm3 <= self.precision.g_cm3 or lengths == longest:
+                return Run(path, found, end.put_on(atoms))
+            lengths += 1
+            self.context.progress.say(
+                f"{stretch.name}: ± {found.error_g_cm3:.4f} g/cm3 after {whole.length_ps:g} ps, {self.precision.g_cm3:g} "
+                f"is wanted; on to {lengths * md.length_ps:g} ps"
+            )
 
-        path, end = stretch.run(atoms, names, calculator, md, target.temperature_K, self.context.seed)
-        thermo = read_thermo(path)
-        found = measured(thermo.density_g_cm3, np.asarray(thermo.volume_A3), target.temperature_K)
-        return Run(path, found, end.put_on(atoms))
+
+def _measured(path: Path, target: Target) -> Measured:
+    from mlff.alignment.pressure import measured
+    from mlff.dynamics.trajectory import read_thermo
+
+    thermo = read_thermo(path)
+    return measured(thermo.density_g_cm3, np.asarray(thermo.volume_A3), target.temperature_K)

@@ -55,6 +55,13 @@ class Loop:
     test_fraction: Annotated[float, Field(gt=0, lt=0.5, description="of all labels, held out from everything")] = 0.1
     distil_frames: Annotated[int, Field(ge=3, description="frames of each liquid")] = 60
     align_rounds: Annotated[int, Field(ge=1, le=20)] = 3
+    precision_g_cm3: Annotated[
+        float, Field(gt=0, description="half a 95 % interval that a density should have; runs go on until then")
+    ] = 0.01
+    longest: Annotated[int, Field(ge=1, le=100, description="but at most this many times md.length_ps")] = 3
+    final_ps: Annotated[
+        float | None, Field(gt=0, description="last runs with the aligned model; null = those of its round")
+    ] = None
     check_ps: Annotated[float, Field(gt=0, description="runs that check the sign of the first alignment")] = 5.0
     stable_ps: Annotated[float, Field(ge=0, description="trial of student and best member in hot dynamics")] = 5.0
     relaxation: Relaxation = field(default_factory=Relaxation)

@@ -33,13 +33,15 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     explore, box = _dynamics(loop, context, step)
     trained = context.training.epochs * epoch * first + loop.rounds * loop.round_epochs * epoch * (first + largest) / 2
     lesson = (loop.n_atoms + loop.distillation.batch * training.atoms_of_frame) * training.seconds_by_atom
-    rounds = loop.align_rounds + 1
+    last = (loop.final_ps or 0.0) / context.md.length_ps
+    runs = dict.fromkeys(loop.aligned, (loop.align_rounds + 1) * loop.longest + last)
+    runs |= dict.fromkeys(loop.watched, loop.longest + (last or loop.longest))
     parts = {
         "training": loop.members * trained,
         "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
         "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled),
         "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson,
-        "densities": rounds * sum(box[name] for name in loop.aligned) + 2 * sum(box[name] for name in loop.watched),
+        "densities": sum(times * box[name] for name, times in runs.items()),
     }
     total = sum(parts.values())
     epochs = max(context.training.epochs * epoch * first, loop.round_epochs * epoch * largest)

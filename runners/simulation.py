@@ -170,7 +170,8 @@ class Stretch:
     ) -> tuple[Path, State]:
         """Simulate to the end, from where a killed run was; returns the trajectory's file and the last state.
 
-        A finished stretch is read from disk. Raises `BlowUp`, after the frame is saved and the stretch cleared.
+        A finished stretch is read from disk, or goes on where `dynamics` is longer by now. Raises `BlowUp`, after the
+        frame is saved and the stretch cleared.
         """
         from mlff.dynamics.engines import integrator_of
         from mlff.dynamics.simulation import BlowUp, State, simulate
@@ -179,7 +180,10 @@ class Stretch:
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
         end = read_arrays(last)
         if end is not None and path.exists():
-            return path, State.of(end)
+            ended = State.of(end)
+            if ended.step >= dynamics.n_steps:
+                return path, ended
+            self._reopen(ended.step, end)
         known = read_arrays(self.folder / "state.npz")
         state = None if known is None else State.of(known)
         recorder = Recorder(atoms, names)
@@ -220,11 +224,23 @@ class Stretch:
         (self.folder / "state.npz").unlink(missing_ok=True)
         return path, ended
 
+    def reached(self) -> int:
+        """Steps that are on disk."""
+        saved = [read_arrays(self.folder / name) for name in ("end.npz", "state.npz")]
+        return max((int(s["step"]) for s in saved if s is not None), default=0)
+
     def clear(self) -> None:
         """Forget everything that was saved."""
         for path in self.folder.glob("*"):
             if path.suffix in (".npz", ".h5md", ".part"):
                 path.unlink()
+
+    def _reopen(self, step: int, end: Mapping[str, Any]) -> None:
+        """Make the end of a finished stretch the state of an unfinished one; killed at any point, it is one or the other."""
+        self._drop_parts_after(-1)  # what a kill after the end has left; the trajectory holds it
+        write_arrays(self.folder / "state.npz", end)
+        (self.folder / "trajectory.h5md").replace(self._part(step))
+        (self.folder / "end.npz").unlink()
 
     def _save_wreck(self, error: BlowUp) -> None:
         """The last frame as an artifact; nothing to go on from remains, since it would end in the same place."""

@@ -25,7 +25,7 @@ LIKELY_PER_ATM = (2e-5, 5e-4)
 
 @dataclass(frozen=True)
 class Measured:
-    """A density from a run at constant pressure: g/cm3, its standard error, compressibility per atm."""
+    """A density from a run at constant pressure: g/cm3, half its 95 % interval, compressibility per atm."""
 
     density_g_cm3: float
     error_g_cm3: float

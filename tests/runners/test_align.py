@@ -40,6 +40,7 @@ SHORT = (
     "runner.relaxation.soft_start_ps=0",
     "runner.check_ps=0.02",
     "runner.rounds=1",
+    "runner.longest=1",
     "alignment.steps=4",
     "alignment.frames=4",
     "data.n_train=4",
@@ -92,6 +93,43 @@ def test_a_round_is_made_told_and_kept_and_a_killed_job_finds_its_runs_again(
     assert metrics["before/forces_mae_meV_per_A"] > 0 and metrics["forces/mae_meV_per_A"] > 0
     assert mlff.load(next(home.glob("hydra/*/*/model/model.safetensors")))
     assert not list(home.glob("cache/*/trajectory.h5md"))
+
+
+def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_one(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*typed, "runner.longest=3", "runner.precision_g_cm3=1e-9", "runner.final_ps=0.04", "md.save_every_fs=10")
+    simulate = dynamics.simulate
+    ended: list[int] = []
+
+    def cut(*arguments: Any, save: Callable[[Any], object], **more: Any) -> Any:
+        def cut_short(state: Any) -> None:
+            save(state)
+            if state.step == 40:  # of the second 0.03 ps
+                raise KeyboardInterrupt
+
+        return simulate(*arguments, save=cut_short, **more)
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        state = simulate(*arguments, **more)
+        ended.append(state.step)
+        return state
+
+    monkeypatch.setattr(dynamics, "simulate", cut)
+    assert lsmrun(*command)[0] == 130
+    monkeypatch.setattr(dynamics, "simulate", counted)
+    status, out, err = lsmrun(*command)
+    assert status == 0, err
+    assert ended[:6] == [60, 90, 30, 60, 90, 20]  # the liquid to align, the one to watch, the sign
+    assert "after 0.06 ps, 1e-09 is wanted; on to 0.09 ps" in out
+    kept = runs_in(home)[0].data.metrics["alignment/kept_round"]
+    assert ended[-2:] == ([40, 40] if kept else [60, 90])
+    assert lsmrun(*command, "resume=false")[0] == 0
+    resumed, unbroken = (
+        {k: v for k, v in run.data.metrics.items() if k.startswith(("rounds/", "density/", "watched/"))}
+        for run in runs_in(home)
+    )
+    assert resumed == unbroken and "density/made_dmc_after_g_cm3" in resumed
 
 
 def test_a_wrong_sign_ends_the_first_round(
