@@ -204,6 +204,11 @@ def check_fit(parameters: LiquidParameters, dataset: Dataset) -> None:
         )
 
 
+def window_of(parameters: LiquidParameters, _: Dataset) -> float:
+    """Counts cover so many ms."""
+    return float(parameters.run_ms)
+
+
 def raw_counts(
     context: Context, parameters: LiquidParameters, dataset: Dataset, part: str, inputs: Inputs, seed: int
 ) -> NDArray[np.uint16]:

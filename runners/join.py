@@ -17,6 +17,7 @@ from runners.liquids import (
     log_dataset,
     trained_network,
     warn_if_useless,
+    window_of,
 )
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Join:
     def _score(self, context: Context, dataset: Dataset, features: dict[str, Features]) -> dict[str, float]:
         from lsm.statistics import accuracy, chance_level
 
-        fitted, _ = fit(context, features, len(dataset.class_names), "readout")
+        window = (window_of(context, dataset) / self.windows) ** self.power  # rates are compressed as counts are
+        fitted, _ = fit(context, features, len(dataset.class_names), "readout", window)
         test = features["test"]
         right = accuracy(test.labels, fitted.predict(test.counts))
         chance = chance_level(test.labels, len(dataset.class_names))

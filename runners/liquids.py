@@ -21,7 +21,7 @@ PARTS = ("train", "valid", "test")
 
 
 def kind_of(parameters: Any) -> ModuleType:
-    """The module that makes networks of these parameters: it has `trained`, `restored`, `raw_counts`, `check_fit`."""
+    """What makes networks of these parameters: it has `trained`, `restored`, `raw_counts`, `window_of`, `check_fit`."""
     from lsm.recurrent import RecurrentParameters
     from lsm.rram.parameters import RramParameters
     from runners import astro_liquid, rram_liquid
@@ -50,6 +50,12 @@ def raw_counts(context: Context, dataset: Dataset, part: str, inputs: Inputs) ->
     make = kind_of(context.model).raw_counts
     counts: NDArray[np.uint16] = make(context, context.model, dataset, part, inputs, context.seed)
     return counts
+
+
+def window_of(context: Context, dataset: Dataset) -> float:
+    """Steps or ms that spikes are counted over, without making a network."""
+    window: float = kind_of(context.model).window_of(context.model, dataset)
+    return window
 
 
 def load_dataset(context: Context) -> Dataset:

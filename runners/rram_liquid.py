@@ -237,6 +237,13 @@ def check_fit(parameters: RramParameters, dataset: Dataset) -> None:
         _ = build_encoder(complete, seen, seed=0).reader
 
 
+def window_of(parameters: RramParameters, dataset: Dataset) -> float:
+    """Steps that a feature is averaged over."""
+    window = parameters.for_data(dataset.encoding).window
+    assert window is not None, "parameters are complete"
+    return window
+
+
 def raw_counts(
     context: Context, parameters: RramParameters, dataset: Dataset, part: str, inputs: Inputs, seed: int
 ) -> NDArray[np.uint16]:

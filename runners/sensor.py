@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
 from runners.fitting import fit
-from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network
+from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network, window_of
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Split
@@ -120,7 +120,9 @@ class SensorComparison:
                 tests = {name: other.test for name, other in sets.items()}
                 counts = _counts(context, dataset, tests, kind)
                 features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS[:2]}
-                fitted, _ = fit(context, features, n_classes, f"readout {kind} {learnt_on}")
+                fitted, _ = fit(
+                    context, features, n_classes, f"readout {kind} {learnt_on}", window_of(context, dataset)
+                )
                 for tested_on, split in tests.items():
                     right = accuracy(split.labels, fitted.predict(counts[tested_on]))
                     name = f"transfer/{kind}/{learnt_on}_to_{tested_on}"

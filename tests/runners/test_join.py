@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsm.readout import LinearProbe
+from tests.command_line import runs_in
+
 Run = Callable[..., tuple[int, str, str]]
 TINY = (
     "runner=join", "data=digits", "data.n_train=100", "data.n_valid=40", "data.n_test=40",
@@ -35,6 +38,29 @@ def test_powers_compress_the_counts(lsmrun: Run, home: Path) -> None:
     (joined,) = map(np.load, _feature_files(home))
     (counts,) = (np.load(path) for path in home.glob("cache/counts-*/test.counts.npy"))
     np.testing.assert_allclose(joined, np.sqrt(counts), rtol=1e-6)
+
+
+RRAM = (
+    "model=rram_lsm", "data=digits", "data.n_train=60", "data.n_valid=20", "data.n_test=20", "model.n_neurons=30",
+    "model.steps=20", "readout.epochs=4",
+)  # fmt: skip
+
+
+def test_one_liquid_in_one_window_is_read_as_classify_reads_it(lsmrun: Run, home: Path) -> None:
+    quick = ("runner.raw_control=false", "runner.pictures=false", "runner.branching_samples=0")
+    assert lsmrun(*RRAM, *quick)[0] == 0 and lsmrun(*RRAM, "runner=join", "runner.liquids=1")[0] == 0
+    classified, joined = (run.data.metrics for run in runs_in(home))
+    told = ("test/accuracy", "valid/accuracy", "train/accuracy", "epoch/train/loss")
+    assert all(classified[name] == joined[name] for name in told)
+
+
+def test_a_readout_sees_the_rates_of_each_window(lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fit = LinearProbe.fit
+    monkeypatch.setattr(LinearProbe, "fit", lambda *a, window, **k: seen.append(window) or fit(*a, window=window, **k))
+    assert lsmrun(*RRAM, "runner=join", "runner.liquids=2", "runner.windows=5")[0] == 0
+    assert lsmrun(*RRAM, "runner=join", "runner.liquids=1", "runner.windows=5", "runner.power=0.5")[0] == 0
+    assert seen == [4, 2]
 
 
 @pytest.mark.parametrize(

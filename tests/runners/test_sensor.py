@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lsm.datasets.nmnist_sim import NMnistSim
+from lsm.readout import LinearProbe
 
 STAGED = Path(os.environ.get("LSMRUN_DATA") or Path(__file__).parents[3] / "shared" / "datasets")
 TINY = (
@@ -50,6 +51,18 @@ def test_statistics_transfers_and_pictures_are_recorded(lsmrun, home, data):
     assert "transfer/liquid/simulated_to_real" in out
     pictures = {Path(a.path).stem for a in client.list_artifacts(run.info.run_id, "pictures")}
     assert pictures == {"time_course", "maps", "counts", "intervals", "path", "examples"}
+
+
+def test_the_probe_of_a_random_liquid_sees_rates(lsmrun, home, data, monkeypatch):
+    seen, fit = [], LinearProbe.fit
+    monkeypatch.setattr(LinearProbe, "fit", lambda *a, window, **k: seen.append(window) or fit(*a, window=window, **k))
+    tiny = [setting for setting in TINY if not setting.startswith("model.")]
+    few = ("model.n_neurons=30", "model.steps=20", "runner.pictures=false")
+    status, _, err = lsmrun(
+        "runner=sensor", "model=rram_lsm", "data=nmnist_sim", f"runner.real_path={data}", *tiny, *few
+    )
+    assert status == 0, err
+    assert seen == [20] * 6, "raw counts and liquid, learnt on three sets"
 
 
 @pytest.mark.parametrize(
