@@ -13,6 +13,7 @@ from runners.checkpoint import Cache, cache_key, fingerprint
 from runners.fitting import fit
 from runners.liquids import (
     PARTS,
+    check_networks,
     load_dataset,
     log_dataset,
     trained_network,
@@ -45,6 +46,7 @@ class Join:
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""
+        check_networks(context, "runner.liquids", self.liquids)
         return load_dataset(context)
 
     def run(self, context: Context) -> dict[str, float]:

@@ -71,7 +71,27 @@ def load_dataset(context: Context) -> Dataset:
     if not len(dataset.valid):
         raise UserError(f"data={dataset.name}: there is no validation part, with which a readout is chosen")
     kind.check_fit(context.model, dataset)
+    warn_of_map(context)
     return dataset
+
+
+def is_mapped(model: Any) -> bool:
+    """Whether its conductances are a user's own: then they are one array, whatever the seed."""
+    return getattr(getattr(model, "device", None), "draw", None) == "map"
+
+
+def warn_of_map(context: Context) -> None:
+    """Say so if runs that differ by seed alone have the same network."""
+    if is_mapped(context.model) and context.seed:
+        context.progress.warn(
+            f"seed={context.seed}: device.draw=map gives every seed the same conductances; such runs are one network"
+        )
+
+
+def check_networks(context: Context, key: str, n: int) -> None:
+    """Raise `UserError` if `key` asks for more than one network on one map."""
+    if is_mapped(context.model) and n > 1:
+        raise UserError(f"{key}={n}: device.draw=map is one array, hence one network; give {key}=1")
 
 
 def log_dataset(context: Context, dataset: Dataset) -> None:

@@ -228,13 +228,19 @@ def restored(
 
 def check_fit(parameters: RramParameters, dataset: Dataset) -> None:
     """Raise `ValueError` where the view, a conductance map or a foreign simulator does not fit the data."""
-    from lsm.rram.encoder import build_encoder
     from lsm.rram.view import steps_for
 
     complete = parameters.for_data(dataset.encoding)
     seen = steps_for(dataset.encoding, complete, dataset.train.inputs.take(np.arange(1))).n_in
-    if complete.device.draw == "map" or complete.device.simulator is not None:
-        _ = build_encoder(complete, seen, seed=0).reader
+    check_device(complete, seen)
+
+
+def check_device(parameters: RramParameters, n_in: int, branch: str = "") -> None:
+    """Raise `ValueError` where a conductance map or a foreign simulator does not fit; `parameters` are complete."""
+    from lsm.rram.encoder import build_encoder
+
+    if parameters.device.draw == "map" or parameters.device.simulator is not None:
+        _ = build_encoder(parameters, n_in, 0, branch).reader
 
 
 def window_of(parameters: RramParameters, dataset: Dataset) -> float:

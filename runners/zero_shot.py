@@ -14,7 +14,8 @@ from runners.check import UserError
 from runners.checkpoint import fingerprint
 from runners.descending import Trained, descend
 from runners.encodings import PARTS, all_steps
-from runners.liquids import log_dataset
+from runners.liquids import check_networks, is_mapped, log_dataset, warn_of_map
+from runners.rram_liquid import check_device
 from runners.zero_shot_groups import Group, Prepared, Sources, fixed_group, raw_group, trained_groups
 from runners.zero_shot_report import Outcome, by_network, key_results, metrics_of, table
 
@@ -47,7 +48,9 @@ class ZeroShot:
         "contrastive"
     )
     protocol: Annotated[Literal["honest", "published"] | None, Field(description="null = that of the data")] = None
-    seeds: Annotated[Count | None, Field(description="networks; null = 10 fixed ones or 3 trained ones")] = None
+    seeds: Annotated[
+        Count | None, Field(description="networks; null = 10 fixed ones (1 on a map) or 3 trained ones")
+    ] = None
     weights_first: Annotated[
         Weights, Field(description="weight_per_uS of the first sense to choose from; [] = the model's")
     ] = ()
@@ -77,6 +80,7 @@ class ZeroShot:
         trained = hasattr(model, "cell")
         if trained and (self.weights_first or self.weights_second):
             raise UserError("runner.weights_first, runner.weights_second: for fixed liquids; give model.const=...")
+        check_networks(context, "runner.seeds", self.seeds or 1)
         parts = str(getattr(context.data, "protocol", "honest"))
         protocol = self.protocol or parts
         if protocol == "honest" and parts != "honest":
@@ -85,11 +89,19 @@ class ZeroShot:
             pair: PairedDataset = context.data.load(context.data_root, context.seed, progress=advance)
         models, steps = [], []
         with context.phase("steps"):
-            for _, dataset in pair.senses():
+            for sense, dataset in pair.senses():
                 made = model.for_data(dataset.encoding, self.method)
                 model_of, view = made if trained else (made, made)
                 models.append(model_of)
                 steps.append(all_steps(dataset, view, context.seed))
+                if not trained:
+                    check_device(model_of, steps[-1]["train"].n_in, sense)
+        warn_of_map(context)
+        if is_mapped(model) and not model.device.has_map_per_sense:
+            context.progress.warn(
+                f"{' and '.join(pair.modalities)} read the same conductances; "
+                "{sense} in device.map_input and device.map_recurrent names a map for each"
+            )
         return Prepared(pair, (steps[0], steps[1]), (models[0], models[1]), trained, protocol)
 
     def run(self, context: Context) -> dict[str, float]:
@@ -98,7 +110,7 @@ class ZeroShot:
         for _, dataset in prepared.pair.senses():
             log_dataset(context, dataset)
         context.tracker.tags({"lsmrun.protocol": prepared.protocol})
-        n = self.seeds or (SEEDS_TRAINED if prepared.trained else SEEDS_FIXED)
+        n = self.seeds or (SEEDS_TRAINED if prepared.trained else 1 if is_mapped(context.model) else SEEDS_FIXED)
         seeds = [n * context.seed + k for k in range(n)]
         outcome, weights = self._best(context, prepared, seeds)
         prefix = "published" if prepared.protocol == "published" else "test"

@@ -24,7 +24,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
-
+SENSE = "{sense}"
+"""Stands for the branch in the names of conductance maps."""
 EFFECTS = (
     "stuck_off", "stuck_on", "drift_time_s", "levels", "read_noise", "read_noise_uS", "row_ohm", "column_ohm", "adc_bits",
     "simulator",
@@ -56,7 +57,7 @@ class Device:
     breakdown_std_uS: Annotated[NotNegative, Field(description="standard deviation s of a broken-down cell")] = 1.86
     breakdown_skew: Annotated[float, Field(ge=0, le=2, description="skewness of a broken-down cell")] = 0.0
 
-    # --- map: a user's own conductances
+    # --- map: a user's own conductances, the same for every seed; "{sense}" in a name stands for the branch
     map_input: Annotated[str | None, Field(description="CSV or npy of input pairs, (n_in, 2 n) or (2, n_in, n)")] = None
     map_recurrent: Annotated[str | None, Field(description="as map_input, recurrent pairs, (n, 2 n) or (2, n, n)")] = (
         None
@@ -121,6 +122,11 @@ class Device:
         return self.read_noise > 0 or self.read_noise_uS > 0
 
     @property
+    def has_map_per_sense(self) -> bool:
+        """Whether each sense has conductances of its own in files of its own."""
+        return all(SENSE in (path or "") for path in (self.map_input, self.map_recurrent))
+
+    @property
     def has_ir_drop(self) -> bool:
         """Whether wires have a resistance."""
         return self.row_ohm > 0 or self.column_ohm > 0
@@ -133,19 +139,25 @@ def draw_pairs(device: Device, matrix: str, rows: int, n: int, seed: int, branch
     share of stuck devices contains those of a lower one. Raises `ValueError` for a bad conductance map.
     """
     where = f"{branch} {matrix}"
-    pairs = _drawn(device, matrix, rows, n, generator(seed, f"devices {where}"))
+    pairs = (
+        _mapped(device, matrix, rows, n, branch)
+        if device.draw == "map"
+        else _drawn(device, matrix, rows, n, generator(seed, f"devices {where}"))
+    )
     pairs = stick(pairs, device, generator(seed, f"stuck devices {where}"))
     pairs = drift(pairs, device, generator(seed, f"drift {where}"))
     return quantise(pairs, device)
 
 
+def _mapped(device: Device, matrix: str, rows: int, n: int, branch: str) -> Pairs:
+    path = device.map_input if matrix == "input" else device.map_recurrent
+    assert path is not None, "checked by Device"
+    return load_map(path.replace(SENSE, branch), device.map_unit, rows, n, f"device.map_{matrix}")
+
+
 def _drawn(device: Device, matrix: str, rows: int, n: int, rng: np.random.Generator) -> Pairs:
     if device.draw == "breakdown":
         return breakdown_pairs(device, rows, n, rng)
-    if device.draw == "map":
-        path = device.map_input if matrix == "input" else device.map_recurrent
-        assert path is not None, "checked by Device"
-        return load_map(path, device.map_unit, rows, n, f"device.map_{matrix}")
     is_input = matrix == "input"
     mean, std = (
         (device.input_mean_uS, device.input_std_uS) if is_input else (device.recurrent_mean_uS, device.recurrent_std_uS)

@@ -152,6 +152,11 @@ def test_a_map_of_ones_own_gives_the_weights(lsmrun: Run, home: Path, tmp_path: 
     )  # fmt: skip
     assert lsmrun(*TINY, *FAST, *maps, "runner.pictures=false")[0] == 0
     assert runs_in(home)[0].data.metrics["test/accuracy"] > 0.3
+    assert (
+        "seed=2: device.draw=map gives every seed" in lsmrun(*TINY, *FAST, *maps, "runner.pictures=false", "seed=2")[1]
+    )
+    copies = ("runner=join", "runner.liquids=2")
+    assert "runner.liquids=2: device.draw=map is one array" in refused(lsmrun(*TINY, *maps, *copies))
     assert "nothing conducts" in told_of(lsmrun(*TINY, *maps, "device.map_unit=uS"))
     wider = told_of(lsmrun(*TINY, *maps, "model.n_neurons=61"))
     assert "784 rows of 60 pairs, the liquid needs 784 rows of 61 pairs" in wider
@@ -159,7 +164,7 @@ def test_a_map_of_ones_own_gives_the_weights(lsmrun: Run, home: Path, tmp_path: 
     values[3, 5] = -1e-6
     np.save(paths["recurrent"], values)
     assert "value -1e-06 S at (3, 5) is negative" in told_of(lsmrun(*TINY, *maps))
-    assert len(runs_in(home)) == 1
+    assert len(runs_in(home)) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lsm.rram.device import draw_pairs
 from tests.command_line import MAIN, refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
@@ -106,6 +108,64 @@ def test_the_published_protocol_is_named_and_takes_the_best_epoch_of_each_direct
     for direction in DIRECTIONS:
         assert published[f"published/{direction}/seen"] >= honest[f"test/{direction}/seen"]
     assert published["published/image_to_audio/reached"] == 1 and published["published/audio_to_image/reached"] < 1
+
+
+def _maps(folder: Path, sense: str = "") -> tuple[str, ...]:
+    """Settings of maps large enough for either sense, 20 neurons."""
+    rng = np.random.default_rng(len(sense))
+    for matrix in ("input", "recurrent"):
+        np.save(folder / f"{sense}{matrix}.npy", rng.uniform(0, 20, (300, 40)))
+    names = [
+        f'device.map_{matrix}="{folder}/{"{sense}" * bool(sense)}{matrix}.npy"' for matrix in ("input", "recurrent")
+    ]
+    return ("model=rram_lsm", *TINY, "model.n_neurons=20", "device.draw=map", *names)
+
+
+QUICK = ("runner.contrastive.epochs=2", "runner.raw_control=false", "runner.pictures=false")
+
+
+def test_a_map_of_conductances_is_one_network(lsmrun: Run, home: Path, tmp_path: Path) -> None:
+    maps = _maps(tmp_path)
+    assert "runner.seeds=2: device.draw=map is one array" in refused(lsmrun(*maps, *QUICK, "runner.seeds=2"))
+    status, out, err = lsmrun(*maps, *QUICK)
+    assert status == 0, err
+    assert "1 network" in out and "image and audio read the same conductances" in out
+    assert not any(name.endswith("_std") for name in _metrics(home))
+
+
+def test_each_sense_may_have_a_map_of_its_own(
+    lsmrun: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _maps(tmp_path, "image")
+    maps, drawn = _maps(tmp_path, "audio"), {}
+
+    def spy(device: Any, matrix: str, rows: int, n: int, seed: int, branch: str = "") -> Any:
+        drawn[branch, matrix] = draw_pairs(device, matrix, rows, n, seed, branch)
+        return drawn[branch, matrix]
+
+    monkeypatch.setattr("lsm.rram.encoder.draw_pairs", spy)
+    status, out, err = lsmrun(*maps, *QUICK, "seed=1")
+    assert status == 0, err
+    for (sense, matrix), pairs in drawn.items():
+        np.testing.assert_allclose(pairs.plus, np.load(tmp_path / f"{sense}{matrix}.npy")[: len(pairs.plus), ::2])
+    assert {sense for sense, _ in drawn} == {"image", "audio"} and "read the same conductances" not in out
+    assert "seed=1: device.draw=map gives every seed the same conductances" in out
+
+
+@pytest.mark.parametrize("wrong", ["map", "simulator"])
+def test_a_device_that_does_not_fit_is_refused_before_a_run_exists(
+    lsmrun: Run, home: Path, tmp_path: Path, wrong: str
+) -> None:
+    command = ("model=rram_lsm", *TINY, "device.simulator=nowhere.Tile")
+    if wrong == "map":
+        command, path = _maps(tmp_path), tmp_path / "recurrent.npy"
+        values = np.load(path)
+        values[3, 5] = np.nan
+        np.save(path, values)
+    status, _, err = lsmrun(*command, *QUICK)
+    assert status == 2 and err.count("\n") == 1, err
+    assert ("value nan uS at (3, 5) is not a number" if wrong == "map" else "No module named") in err
+    assert not runs_in(home)
 
 
 def test_the_weights_of_the_liquids_are_chosen_by_validation(lsmrun: Run, home: Path) -> None:
