@@ -6,6 +6,7 @@ below. Source: scripts and code of Lin et al. 2025 (tables 1.3 and 6 of the spec
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +18,7 @@ from lsm.rram.settings import STAND_IN, Task, family_of
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Both = Annotated[tuple[Positive, Positive], Field(strict=False)]
 VIEW = ("steps", "bin_ms", "time", "polarity", "crop", "max_spikes")
 Kind = Literal["srnn_ann", "srnn_snn", "rnn"]
 
@@ -114,7 +116,9 @@ class RecurrentParameters:
     start: Annotated[
         Literal["gaussian", "uniform"] | None, Field(description="const x conductances, or +-const/sqrt(fan in)")
     ] = None
-    const: Annotated[Positive | None, Field(description="scales the first weights of the spiking layer")] = None
+    const: Annotated[
+        Positive | Both | None, Field(description="scales the first weights of the spiking layer; two: of each sense")
+    ] = None
 
     # --- what it sees (as the fixed liquid, see lsm.rram.parameters)
     steps: Annotated[int | None, Field(ge=1, le=65_535, description="steps T of a sample")] = None
@@ -146,11 +150,18 @@ class RecurrentParameters:
         """Name of the network in the table of published values."""
         return "rnn" if self.cell == "tanh" else "srnn_snn" if self.readout == "lif" else "srnn_ann"
 
+    def of_sense(self, k: int) -> RecurrentParameters:
+        """The same for sense 0 or 1, which takes its own of two consts."""
+        return dataclasses.replace(self, const=self.const[k]) if isinstance(self.const, tuple) else self
+
     def for_data(self, encoding: dict[str, Any], task: Task = "supervised") -> tuple[Network, RramParameters]:
         """The network, every open value at the published one for this data set and task or its stand-in's, and its view.
 
         The view is how the data are brought into steps, in the words of the fixed liquid (`lsm.rram.view.steps_for`).
+        Raises `ValueError` for two consts: `of_sense` comes first.
         """
+        if isinstance(self.const, tuple):
+            raise ValueError(f"model.const=[{self.const[0]:g},{self.const[1]:g}]: two are for the two senses of a pair")
         family, kind = family_of(encoding), self.kind if task == "supervised" else "srnn_ann"
         rows = (DIFFERENT.get((name, task, kind)) for name in (family, STAND_IN))
         row = COMMON | next(row for row in rows if row is not None)

@@ -89,8 +89,8 @@ class ZeroShot:
             pair: PairedDataset = context.data.load(context.data_root, context.seed, progress=advance)
         models, steps = [], []
         with context.phase("steps"):
-            for sense, dataset in pair.senses():
-                made = model.for_data(dataset.encoding, self.method)
+            for k, (sense, dataset) in enumerate(pair.senses()):
+                made = (model.of_sense(k) if trained else model).for_data(dataset.encoding, self.method)
                 model_of, view = made if trained else (made, made)
                 models.append(model_of)
                 steps.append(all_steps(dataset, view, context.seed))

@@ -184,6 +184,14 @@ def test_open_values_are_the_published_ones() -> None:
     assert (network.v_threshold, network.n_neurons, view.steps) == (1.0, 2048, 7)
 
 
+def test_each_sense_may_have_a_const_of_its_own() -> None:
+    both = RecurrentParameters(const=[0.5, 0.1])
+    assert [both.of_sense(k).for_data(SOUND, "contrastive")[0].const for k in (0, 1)] == [0.5, 0.1]
+    assert RecurrentParameters(const=0.2).of_sense(1).const == 0.2
+    with pytest.raises(ValueError, match=r"model.const=\[0.5,0.1\]: two are for the two senses"):
+        both.for_data(SOUND)
+
+
 def test_fewer_steps_of_training_have_larger_ones_unless_given() -> None:
     network, _ = RecurrentParameters().for_data(NMNIST)
     assert network.rate(60_000) == pytest.approx(1e-4)

@@ -62,6 +62,39 @@ def test_a_search_says_its_protocol_and_method(name: str) -> None:
                                        plan.runner.learner.dim)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "_published_" in name and _data_of(name) in PAIRS])
+def test_epochs_must_reach_the_published_thresholds_of_the_kind_of_network(name: str) -> None:
+    trained = name.startswith("srnn")
+    least = {True: ((0, 0), (0, 0)), False: ((0.5, 0.7), (0, 0))} if "handwriting" in name else {
+        True: ((0.7, 0.6), (0.65, 0.7)), False: ((0.7, 0.6), (0.65, 0.85))
+    }  # fmt: skip
+    assert _plan(name).runner.thresholds == least[trained]
+
+
+def test_networks_of_brain_and_letters_start_from_the_consts_of_the_recorded_figures() -> None:
+    plan = _plan("srnn_clip_published_handwriting_emnist")
+    encodings = ({"kind": "handwriting"}, {"kind": "emnist"})
+    networks = [plan.parts["model"].of_sense(k).for_data(e, "contrastive")[0] for k, e in enumerate(encodings)]
+    assert [network.const for network in networks] == [0.5, 0.1] and plan.runner.learner.dim == 64
+    assert plan.runner.learner.temperature == 0.01
+
+
+def test_rows_with_a_published_figure_beside_them_run_the_published_setting() -> None:
+    from runners import record
+
+    path = Path(__file__).resolve().parents[2] / "docs" / "results" / "rram_lsm.yaml"
+    rows = {row.overrides: row for table in record.read_tables(path) for row in table.rows if "search" in table.name}
+    for row in rows.values():
+        cfg = Source().compose(list(row.overrides))
+        plan = make_plan(cfg, cfg.hydra)
+        published = plan.config["data"]["protocol"] == "published"
+        assert published == bool(row.published) or "mnist_fsdd" in row.overrides[0], row.name
+        assert plan.runner.learner.standardise != published or "scaled" in row.name, row.name
+        trained = plan.choices["model"] == "srnn_ann"
+        if published and "ntidigits" in row.overrides[0]:
+            assert plan.runner.thresholds[1] == ((0.65, 0.7) if trained else (0.65, 0.85)), row.name
+
+
 def test_every_row_of_the_results_is_an_experiment_that_composes() -> None:
     from runners import record
 

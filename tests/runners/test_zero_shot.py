@@ -211,6 +211,7 @@ def test_networks_trained_end_to_end_search_too(lsmrun: Run, home: Path) -> None
         (("model=rram_lsm", *TINY, "data.unseen=[0,1,2]"), "level"),
         (("model=rram_lsm", *TINY, "runner.thresholds=[[2,0],[0,0]]"), "runner.thresholds="),
         (("model=srnn_ann", *TINY, "runner.weights_first=[0.1]"), "give model.const=..."),
+        (("model=srnn_ann", *TINY, "model.const=[0.5,0]"), "model.const=[0.5,0]: must be"),
         (
             (
                 "model=rram_lsm",
