@@ -11,10 +11,10 @@ from pydantic.dataclasses import dataclass
 
 from runners.fitting import fit
 from runners.liquids import (
-    PARTS,
     evenly,
     load_dataset,
     log_dataset,
+    parts_of,
     raw_counts,
     record_test,
     trained_network,
@@ -47,16 +47,16 @@ class Classify:
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""
-        return load_dataset(context)
+        return load_dataset(context, self.chosen_by)
 
     def run(self, context: Context) -> dict[str, float]:
         """Do everything and return the key results."""
         dataset: Dataset = context.prepared
         log_dataset(context, dataset)
         network = trained_network(context, context.model, dataset, context.seed)
-        stores = {part: network.counts(context, part, getattr(dataset, part).inputs) for part in PARTS}
+        stores = {part: network.counts(context, part, split.inputs) for part, split in parts_of(dataset).items()}
         self._log_liquid(context, network, stores)
-        features = {part: _features(stores[part].counts, getattr(dataset, part).labels) for part in PARTS}
+        features = {part: _features(stores[part].counts, split.labels) for part, split in parts_of(dataset).items()}
         fitted, history = self._fit(context, features, len(dataset.class_names), "readout", network.window)
         results = self._score(context, dataset, features, fitted)
         results |= network.measure(context, dataset, stores)
@@ -106,8 +106,10 @@ class Classify:
         }
 
     def _raw_control(self, context: Context, dataset: Dataset, window: float) -> dict[str, float]:
-        counts = {part: raw_counts(context, dataset, part, getattr(dataset, part).inputs) for part in PARTS}
-        features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS}
+        features = {
+            part: _features(raw_counts(context, dataset, part, split.inputs), split.labels)
+            for part, split in parts_of(dataset).items()
+        }
         fitted, _ = self._fit(context, features, len(dataset.class_names), "raw readout", window)
         return {
             "baseline/raw_counts_accuracy": fitted.accuracy(features["test"]),

@@ -58,8 +58,11 @@ def window_of(context: Context, dataset: Dataset) -> float:
     return window
 
 
-def load_dataset(context: Context) -> Dataset:
-    """Read and encode the data set; belongs into a runner's `prepare`, since its errors are the user's."""
+def load_dataset(context: Context, chosen_by: str = "valid") -> Dataset:
+    """Read and encode the data set; belongs into a runner's `prepare`, since its errors are the user's.
+
+    `chosen_by` "test" gives the parts of the published choice: validation samples train too.
+    """
     kind = kind_of(context.model)
     with context.phase("data") as advance:
         dataset: Dataset = context.data.load(context.data_root, context.seed, progress=advance)
@@ -68,10 +71,20 @@ def load_dataset(context: Context) -> Dataset:
         raise UserError(f"data={name} runner={runner}: these are pairs of two senses, which runner=zero_shot takes")
     if "warning" in dataset.notes:
         context.progress.warn(str(dataset.notes["warning"]))
-    if not len(dataset.valid):
-        raise UserError(f"data={dataset.name}: there is no validation part, with which a readout is chosen")
+    dataset = parts_to_choose_by(chosen_by, dataset, context.seed)
     kind.check_fit(context.model, dataset)
     warn_of_map(context)
+    return dataset
+
+
+def parts_to_choose_by(chosen_by: str, dataset: Dataset, seed: int) -> Dataset:
+    """The data set as the part that chooses the epoch wants it; raises `UserError` where there is no such part."""
+    from lsm.datasets.subsets import without_validation
+
+    if chosen_by == "test":
+        return without_validation(dataset, seed)
+    if not len(dataset.valid):
+        raise UserError(f"data={dataset.name}: there is no validation part, with which an epoch is chosen")
     return dataset
 
 
@@ -94,13 +107,18 @@ def check_networks(context: Context, key: str, n: int) -> None:
         raise UserError(f"{key}={n}: device.draw=map is one array, hence one network; give {key}=1")
 
 
+def parts_of(dataset: Dataset) -> dict[str, Split]:
+    """The parts that hold samples, by name."""
+    return {part: split for part in PARTS if len(split := getattr(dataset, part))}
+
+
 def log_dataset(context: Context, dataset: Dataset) -> None:
     """Record the data set in the run: one entry for each split, the checksums of all files as an artifact."""
     digest = fingerprint(np.array(sorted(f"{k}={v}" for k, v in dataset.checksums.items())))
-    for part, used_for in zip(PARTS, ("training", "validation", "testing"), strict=True):
-        split: Split = getattr(dataset, part)
+    used = dict(zip(PARTS, ("training", "validation", "testing"), strict=True))
+    for part, split in parts_of(dataset).items():
         profile = f"{len(split)} samples, {dataset.n_in} channels, {len(dataset.class_names)} classes"
-        context.tracker.input(dataset.name, f"{digest[:24]}-{part}", dataset.source, used_for, profile)
+        context.tracker.input(dataset.name, f"{digest[:24]}-{part}", dataset.source, used[part], profile)
     about = {"source": dataset.source, "checksums": dict(dataset.checksums), "encoding": dict(dataset.encoding)}
     context.tracker.yaml({**about, "notes": _plain(dataset.notes)}, "data.yaml")
 

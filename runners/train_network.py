@@ -15,7 +15,7 @@ from runners.check import UserError
 from runners.checkpoint import fingerprint
 from runners.descending import Trained, descend
 from runners.encodings import Steps, all_steps
-from runners.liquids import log_dataset
+from runners.liquids import log_dataset, parts_to_choose_by
 from runners.network import inputs_fingerprint
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Prepared:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class TrainNetwork:
-    """The epoch is chosen by validation samples, or, `protocol=published`, by the test part as in the original."""
+    """The epoch is chosen by validation samples, or, `protocol=published`, by the test part as in the original.
+
+    Then validation samples train, too.
+    """
 
     protocol: Annotated[Literal["honest", "published"], Field(description="what the epoch is chosen by")] = "honest"
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
@@ -58,6 +61,7 @@ class TrainNetwork:
             dataset: Dataset = context.data.load(context.data_root, context.seed, progress=advance)
         if "warning" in dataset.notes:
             context.progress.warn(str(dataset.notes["warning"]))
+        dataset = parts_to_choose_by("test" if self.protocol == "published" else "valid", dataset, context.seed)
         network, view = model.for_data(dataset.encoding)
         with context.phase("steps"):
             return Prepared(dataset, all_steps(dataset, view, context.seed), network)

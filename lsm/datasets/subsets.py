@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from lsm.encode import Dataset, Split, concatenate
 from lsm.streams import generator
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -76,6 +78,15 @@ def stratified_split(
             part.append(members)
     train_index, valid_index, test_index = (np.sort(np.concatenate(p)).astype(np.int64) for p in parts)
     return train_index, valid_index, test_index
+
+
+def without_validation(dataset: Dataset, seed: int) -> Dataset:
+    """Validation samples train too, in one order for all, drawn by the seed: for choices by the test part, as published."""
+    parts = (dataset.train, dataset.valid)
+    names = tuple(name for part in parts for name in part.names)
+    whole = Split(concatenate([p.inputs for p in parts]), np.concatenate([p.labels for p in parts]), names)
+    order = generator(seed, "order of training samples").permutation(len(whole))
+    return dataclasses.replace(dataset, train=whole.take(order), valid=dataset.valid.take(order[:0]))
 
 
 def _equal_shares(sizes: NDArray[np.integer], n: int) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 | family | channels | steps | source |
 |---|---|---|---|
 | nmnist | one polarity, central 16x16 pixels | bins of 6 ms, filled or not | published code; width of a bin chosen by us |
-| ntidigits | all 64 | the recording squeezed into at most T bins of equal length, right-hand rest empty | published code |
+| ntidigits | all 64 | the recording squeezed into at most T equal parts of whole bins, the rest empty | published code |
 | handwriting, emnist | all | as they are: the set's own bins | published code |
 | images | one for each pixel | at random, chance max(0, 2 grey - 1) * max_spikes / T | rate code published for E-MNIST |
 | events | both polarities unless told otherwise, all pixels | bins of 6 ms | chosen by us |
@@ -42,7 +42,7 @@ def steps_for(
     family = family_of(encoding)
     channels = channel_map(encoding, parameters, inputs.n_in)
     if is_squeezed(encoding, parameters):
-        width = squeezed_width(inputs, parameters.steps)
+        width = squeezed_width(inputs, parameters.steps, parameters.bin_ms or 1.0)
     else:
         own = float(encoding.get("step_ms", 1)) if family == "handwriting" else 1.0
         as_it_is = family in ("handwriting", "emnist") and parameters.bin_ms is None
@@ -94,12 +94,12 @@ def channel_counts(steps: Events) -> NDArray[np.uint16]:
     return flat.reshape(len(steps), steps.n_in).astype(np.uint16)
 
 
-def squeezed_width(events: Events, steps: int) -> NDArray[np.float64]:
-    """Bins of 1 ms that share a step, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps)."""
+def squeezed_width(events: Events, steps: int, bin_ms: float = 1.0) -> NDArray[np.float64]:
+    """Width of a step in ms, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps) bins."""
     filled = np.diff(events.offsets) > 0
     last = np.zeros(len(events), np.int64)
     last[filled] = events.packed[events.offsets[1:][filled] - 1] >> 16
-    return np.asarray(np.ceil((last + 1) / steps), np.float64)
+    return np.asarray(bin_ms * np.ceil((last // bin_ms + 1) / steps), np.float64)
 
 
 def rebinned(events: Events, channels: NDArray[np.int64], n_in: int, steps: int, width: NDArray[np.float64]) -> Events:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.command_line import runs_in
+
 Run = Callable[..., tuple[int, str, str]]
 TINY = ("model=lsm", "model.n_neurons=60", "model.run_ms=40", "readout.epochs=4", "runner.branching_samples=0",
         "runner.pictures=false")  # fmt: skip
@@ -38,6 +40,37 @@ def test_spoken_digits_go_from_sound_to_result(lsmrun: Run, spoken: tuple[str, .
 def test_without_a_validation_part_no_run_begins(lsmrun: Run, spoken: tuple[str, ...]) -> None:
     status, out, err = lsmrun(*TINY, *spoken, "data.validate=false")
     assert status == 2 and "data=fsdd: there is no validation part" in err and "MLflow" not in out
+
+
+def test_the_published_choice_needs_no_validation_part(lsmrun: Run, home: Path, spoken: tuple[str, ...]) -> None:
+    small = (
+        "model=rram_lsm",
+        "model.n_neurons=30",
+        "readout.epochs=4",
+        "runner.pictures=false",
+        "runner=classify_published",
+    )
+    for given in (("data.validate=false",), ()):
+        status, _, err = lsmrun(*small, *spoken, *given)
+        assert status == 0, err
+    for run in runs_in(home):
+        used = {i.tags[0].value: i.dataset.profile for i in run.inputs.dataset_inputs}
+        assert set(used) == {"training", "testing"} and used["training"].startswith("70 samples")
+        assert "published/test_accuracy" in run.data.metrics
+
+
+def test_networks_are_trained_without_a_validation_part_as_published_alone(
+    lsmrun: Run, home: Path, spoken: tuple[str, ...]
+) -> None:
+    command = ("model=srnn_ann", "model.n_neurons=20", "model.epochs=2", "runner.pictures=false", *spoken)
+    status, _, err = lsmrun(*command, "data.validate=false")
+    assert status == 2 and "data=fsdd: there is no validation part" in err and not runs_in(home)
+    for given in (("data.validate=false",), ()):
+        status, _, err = lsmrun(*command, *given, "runner.protocol=published")
+        assert status == 0, err
+    for run in runs_in(home):
+        used = {i.tags[0].value: i.dataset.profile for i in run.inputs.dataset_inputs}
+        assert set(used) == {"training", "testing"} and used["training"].startswith("70 samples")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lsm.rram.view import is_squeezed
 from runners.check import build
 from runners.compose import Source, resolve
 from runners.context import NEEDS
@@ -20,6 +21,10 @@ NAMES = sorted(p.stem for p in CONF.glob("experiment/rram/*.yaml") if not p.stem
 PAIRS = ("mnist_fsdd", "nmnist_ntidigits", "handwriting_emnist", "synthetic_pairs")
 SETS = (*PAIRS, "nmnist_sim", "nmnist", "ntidigits", "fsdd")
 NETWORKS = ("srnn_ann", "srnn_snn", "rnn")
+ENCODINGS = {
+    "nmnist": {"kind": "events", "height": 34, "width": 34, "polarities": 2},
+    "ntidigits": {"kind": "ntidigits", "n_channels": 64},
+}
 DATA = Path(os.environ.get("LSMRUN_DATA", Path(__file__).parents[3] / "shared" / "datasets"))
 
 
@@ -42,7 +47,8 @@ def test_an_experiment_is_what_its_name_says(name: str) -> None:
     network = next((kind for kind in NETWORKS if name.startswith(kind)), None)
     trained = "srnn_ann" if name.startswith("srnn") and data in PAIRS else network
     assert choices["data"] == data and choices["model"] == (trained or "rram_lsm")
-    wanted = "zero_shot" if data in PAIRS else "train_network" if trained else "classify"
+    one_sense = "train_network" if trained else "classify_published" if "published_" in name else "classify"
+    wanted = "zero_shot" if data in PAIRS else one_sense
     assert choices["runner"] == ("cross_validate" if "folds" in name else wanted)
     assert describe_file(CONF / "experiment" / "rram" / f"{name}.yaml").endswith(".")
     if not trained:
@@ -77,6 +83,30 @@ def test_networks_of_brain_and_letters_start_from_the_consts_of_the_recorded_fig
     networks = [plan.parts["model"].of_sense(k).for_data(e, "contrastive")[0] for k, e in enumerate(encodings)]
     assert [network.const for network in networks] == [0.5, 0.1] and plan.runner.learner.dim == 64
     assert plan.runner.learner.temperature == 0.01
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "published_" in name and _data_of(name) not in PAIRS])
+def test_one_sense_as_published_has_the_published_rate_order_and_choice(name: str) -> None:
+    plan, data = _plan(name), _data_of(name)
+    if plan.choices["model"] == "rram_lsm":
+        readout = plan.parts["readout"]
+        assert readout.rate(1000) == {"nmnist": 1e-4, "ntidigits": 6e-4}[data] and not readout.shuffle
+        return
+    assert plan.runner.protocol == "published"
+    network, view = plan.parts["model"].for_data(ENCODINGS[data])
+    rates = {"srnn_ann": (1e-4, 5e-4), "srnn_snn": (1e-4, 2e-4), "rnn": (5e-4, 9e-4)}[plan.choices["model"]]
+    assert network.rate(50_000) == network.rate(100) == rates[data == "ntidigits"]
+    assert is_squeezed(ENCODINGS[data], view) == (data == "ntidigits")
+    assert data == "nmnist" or view.bin_ms == (10 if plan.choices["model"] == "srnn_ann" else None)
+
+
+def test_rows_of_one_sense_with_a_published_figure_are_chosen_by_the_test_part() -> None:
+    from runners import record
+
+    path = Path(__file__).resolve().parents[2] / "docs" / "results" / "rram_lsm.yaml"
+    rows = [row for t in record.read_tables(path) for row in t.rows if "published/test_accuracy" in row.published]
+    assert len(rows) == 10
+    assert all("published_" in row.overrides[0] and len(row.overrides) == 1 for row in rows)
 
 
 def test_rows_with_a_published_figure_beside_them_run_the_published_setting() -> None:

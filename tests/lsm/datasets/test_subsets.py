@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lsm.datasets.subsets import SubsetOptions, balanced_subset, stratified_split
+from lsm.datasets.subsets import SubsetOptions, balanced_subset, stratified_split, without_validation
+from lsm.encode import Dataset, Rates, Split
 from lsm.streams import generator
 
 UNEVEN = np.repeat(np.arange(4), [50, 5, 30, 15])
@@ -61,6 +62,22 @@ def test_a_split_is_complete_disjoint_and_stratified():
     assert counts(UNEVEN, test) == [10, 1, 6, 3]
     assert len(valid) == 10
     assert min(counts(UNEVEN, valid)) >= 1
+
+
+def test_without_validation_its_samples_train_in_one_drawn_order():
+    def split(first, n, name):
+        pixels = np.arange(first, first + n, dtype=np.uint8)[:, None]
+        return Split(Rates(pixels, np.ones(n, np.float32)), pixels[:, 0].astype(np.int64), (name,) * n)
+
+    dataset = Dataset("toy", ("a",), split(0, 30, "t"), split(30, 10, "v"), split(40, 5, "x"), {}, "")
+    whole = without_validation(dataset, 0)
+    assert sorted(whole.train.labels) == list(range(40)) != whole.train.labels.tolist() and not len(whole.valid)
+    np.testing.assert_array_equal(whole.train.inputs.pixels[:, 0], whole.train.labels)
+    assert all(
+        name == ("t" if label < 30 else "v") for name, label in zip(whole.train.names, whole.train.labels, strict=True)
+    )
+    assert whole.test is dataset.test
+    assert (without_validation(dataset, 1).train.labels != whole.train.labels).any()
 
 
 def test_every_part_of_a_split_holds_a_rare_class():

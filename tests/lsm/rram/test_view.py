@@ -85,6 +85,17 @@ def test_sounds_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
     np.testing.assert_array_equal(dense(seen, 0, 1, 129)[0], _published_chunks(raster, 129))
 
 
+@pytest.mark.parametrize("last_ms", [5, 499, 912, 1234, 2005])
+def test_wider_bins_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
+    rng = np.random.default_rng(last_ms)
+    raster = rng.random((last_ms + 1, 64)) < 0.03
+    raster[last_ms, 7] = True
+    events = Events.from_lists(*([a] for a in np.nonzero(raster)), 64, 2100)
+    seen = _view(SOUND, events, time="normalised", bin_ms=10.0, steps=90)
+    whole = np.vstack([raster, np.zeros((-len(raster) % 10, 64), bool)]).reshape(-1, 10, 64).any(axis=1)
+    np.testing.assert_array_equal(dense(seen, 0, 1, 90)[0], _published_chunks(whole, 90))
+
+
 def test_an_empty_sound_stays_empty() -> None:
     nothing = Events.from_lists([np.zeros(0, int)], [np.zeros(0, int)], 64, 900)
     assert len(_view(SOUND, nothing).packed) == 0
