@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners.progress import Progress
-from runners.rram_liquid import encoded_counts
+from runners.rram_liquid import counts_without_effects, encoded_counts
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Events
@@ -25,11 +25,17 @@ Steps = dict[str, "Events"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Spike counts of a liquid by part, its size, and what a test sample and its projection ask of the hardware."""
+    """Spike counts of a liquid by part, its size, and what a test sample and its projection ask of the hardware.
+
+    `neurobench` are its metrics after NeuroBench, `correlation` that of its features with those of the same draw without
+    any effect of the device.
+    """
 
     stores: dict[str, CountStore]
     branch: Branch
     work: Work
+    neurobench: dict[str, float]
+    correlation: float
 
 
 def all_steps(dataset: Dataset, view: RramParameters, seed: int) -> Steps:
@@ -49,11 +55,12 @@ def encoded(
     Counts will be projected to `dim` dimensions. Another `branch` draws other devices from the same seeds.
     Raises `ValueError` for a conductance map that does not fit.
     """
-    from lsm.rram.encoder import build_encoder, calibrated
-    from lsm.rram.energy import branch_of, measured_work
+    from lsm.rram.encoder import build_encoder, calibrated, feature_correlation
+    from lsm.rram.energy import branch_of, measured_work, neurobench
 
     quiet = dataclasses.replace(context, progress=Progress(io.StringIO()))
     total, done = len(seeds) * sum(map(len, steps.values())), 0
+    total += len(seeds) * len(steps["test"]) * parameters.device.has_effects
     made = []
     with context.phase(f"encode {branch}", total=total, unit="samples") as advance:
         for seed in seeds:
@@ -64,5 +71,17 @@ def encoded(
                 stores[part] = encoded_counts(quiet, encoder, events, part, phase=f"encode {branch} {part}")
                 done += len(events)
                 advance(done)
-            made.append(Encoded(stores, branch_of(encoder), measured_work(encoder, stores["test"].stats, dim)))
+            reference = counts_without_effects(quiet, encoder, steps["test"])
+            done += len(steps["test"]) * (reference is not None)
+            advance(done)
+            stats = stores["test"].stats
+            made.append(
+                Encoded(
+                    stores,
+                    branch_of(encoder),
+                    measured_work(encoder, stats, dim),
+                    neurobench(encoder, stats, dim),
+                    1.0 if reference is None else feature_correlation(reference.counts, stores["test"].counts),
+                )
+            )
     return made

@@ -160,15 +160,11 @@ class RramNetwork:
         return results
 
     def _correlations(self, context: Context, dataset: Dataset, measured: CountStore) -> dict[str, float]:
-        from lsm.rram.encoder import build_encoder, feature_correlation
+        from lsm.rram.encoder import feature_correlation
 
-        device = self.parameters.device
-        if not device.has_effects:
+        reference = counts_without_effects(context, self.encoder, self.steps(dataset.test.inputs, "test"))
+        if reference is None:
             return {"device/feature_correlation": 1.0}
-        plain = dataclasses.replace(self.parameters, device=device.without_effects)
-        encoder = build_encoder(plain, self.encoder.n_in, self.seed, self.encoder.branch)
-        steps = self.steps(dataset.test.inputs, "test")
-        reference = encoded_counts(context, encoder, steps, "test", phase="RUN test without effects")
         return {
             "device/feature_correlation": feature_correlation(reference.counts, measured.counts),
             "device/spikes_without_effects": float(np.asarray(reference.counts).sum(axis=1).mean()),
@@ -287,3 +283,15 @@ def encoded_counts(
 
     shape, key = (len(steps), windows * encoder.n_neurons), cache_key("rram", about)
     return stored_counts(context, key, about, part, shape, len(STATS), blocks, phase=phase)
+
+
+def counts_without_effects(context: Context, encoder: Encoder, steps: Events) -> CountStore | None:
+    """What the same draw counts in test samples with every effect of the device off; None where none is on."""
+    from lsm.rram.encoder import build_encoder
+
+    device = encoder.parameters.device
+    if not device.has_effects:
+        return None
+    plain = dataclasses.replace(encoder.parameters, device=device.without_effects)
+    reference = build_encoder(plain, encoder.n_in, encoder.seed, encoder.branch)
+    return encoded_counts(context, reference, steps, "test", phase="RUN test without effects")

@@ -17,6 +17,7 @@ from runners.descending import Trained, descend
 from runners.encodings import Steps, all_steps
 from runners.liquids import log_dataset, parts_to_choose_by
 from runners.network import inputs_fingerprint
+from runners.network_cost import cost_metrics
 
 if TYPE_CHECKING:
     from lsm.descent import Best, Callbacks
@@ -68,6 +69,7 @@ class TrainNetwork:
 
     def run(self, context: Context) -> dict[str, float]:
         """Train, score the test part with the chosen epoch, and store the network."""
+        from lsm.recurrent_cost import cost_of
         from lsm.srnn import RecurrentNetwork
         from lsm.supervised import scores_of
 
@@ -83,6 +85,8 @@ class TrainNetwork:
             for part in ("train", "test")
         }
         results = self._score(dataset, predicted, best) | _activity(network, best, prepared)
+        cost = cost_of(network, best.variables, prepared.steps["test"], network.n_classes)
+        results |= cost_metrics({"": [cost]})
         context.tracker.metrics(results)
         _save(context, best)
         if self.pictures:

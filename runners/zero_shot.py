@@ -16,7 +16,7 @@ from runners.descending import Trained, descend
 from runners.encodings import PARTS, all_steps
 from runners.liquids import check_networks, is_mapped, log_dataset, warn_of_map
 from runners.rram_liquid import check_device
-from runners.zero_shot_groups import Group, Prepared, Sources, fixed_group, raw_group, trained_groups
+from runners.zero_shot_groups import Group, Prepared, Sources, fixed_group, raw_group, trained_costs, trained_groups
 from runners.zero_shot_report import Outcome, by_network, key_results, metrics_of, table
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class ZeroShot:
             if best is None or score > best[0]:
                 best = (score, groups, fits, weights)
         assert best is not None
+        if prepared.trained:
+            context.tracker.metrics(trained_costs(prepared, best[1], best[2], self.learner.dim))
         return self._outcome(prepared, best[1], best[2]), best[3]
 
     def _groups(self, context: Context, prepared: Prepared, seeds: list[int], weights: Chosen) -> Iterator[Group]:

@@ -12,11 +12,14 @@ import numpy as np
 from runners.checkpoint import fingerprint
 from runners.encodings import PARTS, Encoded, Steps, encoded
 from runners.network import inputs_fingerprint
+from runners.network_cost import cost_metrics
 
 if TYPE_CHECKING:
     from lsm.datasets.pairs import PairedDataset
+    from lsm.recurrent_cost import NetworkCost
     from lsm.sources import Source
     from runners.context import Context
+    from runners.descending import Trained
 
 Sources = dict[str, tuple["Source", "Source"]]
 SILENT, SATURATED = 1e-3, 0.5
@@ -60,6 +63,7 @@ def fixed_group(
         by_sense.append({part: Cached([m.stores[part].counts for m in made], model.window) for part in PARTS})
         liquids.append(made)
     _tell_cost(context, liquids, models, dim, epochs)
+    _tell_device(context, prepared.pair.modalities, liquids)
     digests = [fingerprint(*(m.stores[part].counts for m in made for part in PARTS)) for made in liquids]
     sources: Sources = {part: (by_sense[0][part], by_sense[1][part]) for part in PARTS}
     return Group(seeds, sources, {"features": digests, "windows": [m.window for m in models]})
@@ -94,6 +98,34 @@ def _tell_cost(context: Context, liquids: list[list[Encoded]], models: Sequence[
     by_network = [energy_pJ(a.work + b.work, constants) for a, b in zip(*liquids, strict=True)]
     for name in by_network[0]:
         context.tracker.metrics({f"energy/{name}_uJ": float(np.mean([e[name] for e in by_network])) * 1e-6})
+
+
+def _tell_device(context: Context, names: Sequence[str], liquids: list[list[Encoded]]) -> None:
+    """Metrics after NeuroBench of each sense, and how much the device changes the features: each network, and means."""
+    results, correlations = {}, []
+    for name, made in zip(names, liquids, strict=True):
+        for metric in made[0].neurobench:
+            results[f"device/{name}_{metric}"] = float(np.mean([m.neurobench[metric] for m in made]))
+        correlations.append([m.correlation for m in made])
+        results[f"device/{name}_feature_correlation"] = float(np.mean(correlations[-1]))
+        for k, m in enumerate(made):
+            context.tracker.metrics({f"network/{name}_feature_correlation": m.correlation}, step=k)
+    context.tracker.metrics({**results, "device/feature_correlation": float(np.mean(correlations))})
+
+
+def trained_costs(prepared: Prepared, groups: Sequence[Group], fits: Sequence[Trained], dim: int) -> dict[str, float]:
+    """What networks that were trained with their heads cost: metrics as of the fixed ones."""
+    from lsm.recurrent_cost import cost_of
+    from lsm.supervised import TrainedSource
+
+    costs: dict[str, list[NetworkCost]] = {name: [] for name in prepared.pair.modalities}
+    for group, fit in zip(groups, fits, strict=True):
+        best = next(iter(fit.best.values()))
+        variables = {name: tensor[0] for name, tensor in best.variables.items()}
+        for name, source in zip(prepared.pair.modalities, group.sources["test"], strict=True):
+            assert isinstance(source, TrainedSource)
+            costs[name].append(cost_of(source.network, variables, source.events, dim))
+    return cost_metrics(costs)
 
 
 def raw_group(prepared: Prepared, seeds: list[int]) -> Group:

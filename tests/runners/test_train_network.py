@@ -30,6 +30,15 @@ def test_the_baselines_learn_digits(lsmrun: Run, home: Path, model: str, more: t
     assert metrics["baseline/chance_accuracy"] == 0.1 and 1 <= metrics["network/epoch"] <= 8
     assert "test/accuracy" in out and run.info.status == "FINISHED"
     assert ("network/spikes_per_step" in metrics) == (model != "rnn")
+    dense = metrics["device/synaptic_operations_dense"]
+    assert 0 < metrics["device/synaptic_operations"] < dense < metrics["cost/fwd_macs"] + (model == "srnn_snn")
+    assert (
+        metrics["cost/bwd_macs_srnn"]
+        > metrics["cost/fwd_macs"]
+        == 12 * 60 * (784 + 60) + 600 * (12 if model == "srnn_snn" else 1)
+    )
+    assert metrics["device/footprint_bytes"] > 4 * 60 * (784 + 60) and metrics["device/connection_sparsity"] == 0
+    assert metrics["energy/digital_event_uJ"] > 0 and metrics["energy/digital_dense_uJ"] > 0
 
 
 def test_a_second_start_is_answered_from_the_cache_and_the_published_choice_is_named(lsmrun: Run, home: Path) -> None:

@@ -27,12 +27,20 @@ LEARNABLE = (
     "runner.contrastive.epochs=12", "runner.contrastive.dim=32", "runner.examples=1",
 )  # fmt: skip
 HEADS = ("runner.seeds=2", "runner.contrastive.epochs=12", "runner.contrastive.dim=16", "runner.pictures=false")
+QUICK = ("runner.contrastive.epochs=2", "runner.raw_control=false", "runner.pictures=false")
 DIRECTIONS = ("image_to_audio", "audio_to_image")
 
 
 def _metrics(home: Path, k: int = 0) -> dict[str, float]:
     found: dict[str, float] = runs_in(home)[k].data.metrics
     return found
+
+
+def _history(home: Path, name: str) -> list[float]:
+    from runners.store import open_store
+
+    (run,) = runs_in(home)
+    return [m.value for m in open_store(home).client().get_metric_history(run.info.run_id, name)]
 
 
 def _artifacts(home: Path, run: Any, folder: str) -> set[str]:
@@ -63,6 +71,22 @@ def test_liquids_find_seen_and_unseen_classes_well_above_chance(lsmrun: Run, hom
     pictures = {f"pictures/{name}.png" for name in ("accuracy", *DIRECTIONS)}
     assert _artifacts(home, run, "pictures") == pictures
     assert metrics["cost/fwd_macs"] > metrics["cost/bwd_macs_lsm"] > 0 and metrics["energy/hybrid_uJ"] > 0
+    for sense in ("image", "audio"):
+        assert 0 < metrics[f"device/{sense}_synaptic_operations"] < metrics[f"device/{sense}_synaptic_operations_dense"]
+        assert metrics[f"device/{sense}_footprint_bytes"] > 0 and 0 < metrics[f"device/{sense}_activation_sparsity"] < 1
+    assert metrics["device/feature_correlation"] == 1, "no effect of the device is on"
+
+
+def test_what_the_device_does_to_features_is_told_for_each_network(lsmrun: Run, home: Path) -> None:
+    command = ("model=rram_lsm", *TINY, "model.n_neurons=20", "device=chip_like", "runner.seeds=3", *QUICK)
+    status, _, err = lsmrun(*command)
+    assert status == 0, err
+    metrics, by_sense = _metrics(home), {}
+    for sense in ("image", "audio"):
+        by_sense[sense] = _history(home, f"network/{sense}_feature_correlation")
+        assert len(set(by_sense[sense])) == 3 and all(0.3 < value < 1 for value in by_sense[sense])
+        assert metrics[f"device/{sense}_feature_correlation"] == pytest.approx(np.mean(by_sense[sense]))
+    assert metrics["device/feature_correlation"] == pytest.approx(np.mean(list(by_sense.values())))
 
 
 def test_a_second_start_trains_nothing_again_and_finds_the_same(lsmrun: Run, home: Path) -> None:
@@ -119,9 +143,6 @@ def _maps(folder: Path, sense: str = "") -> tuple[str, ...]:
         f'device.map_{matrix}="{folder}/{"{sense}" * bool(sense)}{matrix}.npy"' for matrix in ("input", "recurrent")
     ]
     return ("model=rram_lsm", *TINY, "model.n_neurons=20", "device.draw=map", *names)
-
-
-QUICK = ("runner.contrastive.epochs=2", "runner.raw_control=false", "runner.pictures=false")
 
 
 def test_a_map_of_conductances_is_one_network(lsmrun: Run, home: Path, tmp_path: Path) -> None:
@@ -198,6 +219,12 @@ def test_networks_trained_end_to_end_search_too(lsmrun: Run, home: Path) -> None
         1 / 6
     )
     assert len(list((home / "cache").glob("heads-*/result.npz"))) == 2  # one for each network
+    macs = [metrics[f"device/{sense}_synaptic_operations_dense"] for sense in ("image", "audio")]
+    assert (
+        metrics["cost/fwd_macs"] == sum(macs) + 2 * 60 * 64 and metrics["cost/bwd_macs_srnn"] > metrics["cost/fwd_macs"]
+    )
+    assert all(metrics[f"device/{sense}_synaptic_operations"] > 0 for sense in ("image", "audio"))
+    assert metrics["energy/digital_dense_uJ"] > 0 and metrics["energy/digital_event_uJ"] > 0
 
 
 @pytest.mark.parametrize(
