@@ -73,6 +73,8 @@ class ScoreRanges:
 
 PUBLISHED_RANGES = ScoreRanges((558.096, 994.459), (127.499, 993.284), (-0.375889, 0.0650253))
 """Over all four models on MNIST and N-MNIST, ten networks each (Ivanov & Michmizos 2021, published data)."""
+SCORED_SIZE = 1000
+"""Neurons, and samples of a draw, of those networks: ranks of other sizes are not comparable."""
 
 
 def kernel_scores(
@@ -95,6 +97,14 @@ def kernel_scores(
     joined = np.concatenate(list(difference.values()))
     final = ranges.difference if ranges else (joined.min(), joined.max())
     return {name: _rescaled(values, *final) for name, values in difference.items()}
+
+
+def published_score(separation: float, noisy: float) -> float:
+    """Score of one network of 1,000 neurons from its ranks of 1,000 samples, as it would stand in the published table.
+
+    The published final score of a model is the mean over its networks on both data sets.
+    """
+    return float(kernel_scores({"": (separation, noisy)}, PUBLISHED_RANGES)[""][0])
 
 
 def _rescaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

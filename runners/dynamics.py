@@ -157,6 +157,7 @@ KEY_RESULTS = (
     "avalanche/size_ks_distance",
     "kernel/separation_rank",
     "kernel/noisy_rank",
+    "kernel/score",
     "kernel/generalisation_rank",
     "kernel/quality",
 )

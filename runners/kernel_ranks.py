@@ -88,6 +88,7 @@ def measure_ranks(
         spectra = _spectra(matrices, context.threads, advance)
     found = dict(zip(KINDS, (spectra[:draws], spectra[draws : 2 * draws], spectra[2 * draws :]), strict=True))
     results = {"kernel/columns": float(len(columns[0])), **_means(found)}
+    results |= score_of(results, network.n_neurons)
     if "liquid/rate_hz" in (activity := network.activity(noisy)):
         results["liquid/rate_noisy_hz"] = activity["liquid/rate_hz"]
     return KernelRanks(
@@ -138,6 +139,15 @@ def _spectra(
             found.append(one)
             advance(len(found))
     return found
+
+
+def score_of(results: dict[str, float], n_neurons: int) -> dict[str, float]:
+    """The published score `kernel/score`, where the sizes are those that its ranges were published for."""
+    from lsm.kernel_quality import SCORED_SIZE, published_score
+
+    if n_neurons != SCORED_SIZE or results["kernel/columns"] != SCORED_SIZE:
+        return {}
+    return {"kernel/score": published_score(results["kernel/separation_rank"], results["kernel/noisy_rank"])}
 
 
 def _means(found: dict[str, list[Spectrum]]) -> dict[str, float]:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -45,14 +45,25 @@ class Row:
     rank: int = 0
     needs: str = ""
     """What the run needs that not everyone has; without it the row is passed over, and says so."""
+    together_with: tuple[str, ...] = ()
+    """Another command, which has a row of its own: the cells are over the runs of both, and there once all are finished."""
+
+
+class Column(NamedTuple):
+    """How a metric is shown; `over` says what its deviation within one run is over, if not networks."""
+
+    heading: str
+    factor: float
+    digits: int
+    over: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Metrics (name -> heading, factor, digits) over rows."""
+    """Metrics over rows."""
 
     name: str
-    columns: Mapping[str, tuple[str, float, int]]
+    columns: Mapping[str, Column]
     rows: tuple[Row, ...]
 
 
@@ -60,7 +71,7 @@ def read_tables(path: Path) -> list[Table]:
     """The tables that a page's YAML file asks for."""
     tables = []
     for name, content in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-        columns = {m: (str(c[0]), float(c[1]), int(c[2])) for m, c in content["columns"].items()}
+        columns = {m: Column(str(c[0]), float(c[1]), int(c[2]), *c[3:]) for m, c in content["columns"].items()}
         rank = content.get("rank", 0)
         rows = tuple(
             Row(
@@ -70,6 +81,7 @@ def read_tables(path: Path) -> list[Table]:
                 r.get("published", {}),
                 rank=r.get("rank", rank),
                 needs=r.get("needs", ""),
+                together_with=tuple(r.get("together_with", "").split()),
             )
             for r in content["rows"]
         )
@@ -168,15 +180,20 @@ def missing(tables: Sequence[Table], records: Mapping[str, Any], only: str = "")
 
 def markdown(table: Table, records: Mapping[str, Mapping[str, str]]) -> str:
     """The table as Markdown: mean ± sample standard deviation (number of seeds), the published value in brackets."""
-    headings = ["", *(heading for heading, _, _ in table.columns.values()), "wall time a run", "CPU", "command"]
+    headings = ["", *(column.heading for column in table.columns.values()), "wall time a run", "CPU", "command"]
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in table.rows:
-        found = [records[j] for s in row.seeds if (j := job_of([*row.overrides, f"seed={s}"])) in records]
+        commands = [command for command in (row.overrides, row.together_with) if command]
+        jobs = [job_of([*command, f"seed={s}"]) for command in commands for s in row.seeds]
+        found = [records[job] for job in jobs if job in records]
+        if row.together_with and len(found) < len(jobs):
+            found = []
         cells = [_cell(found, metric, column, row) for metric, column in table.columns.items()]
         costs = [_seconds(found, key) for key in ("wall_s", "cpu_s")]
         seeds = ",".join(map(str, row.seeds))
-        command = f"`lsmrun {'-m ' if len(row.seeds) > 1 else ''}{' '.join(row.overrides)} seed={seeds}`"
-        lines.append("| " + " | ".join([row.name, *cells, *costs, command]) + " |")
+        many = "-m " if len(row.seeds) > 1 else ""
+        told = ", ".join(f"`lsmrun {many}{' '.join(command)} seed={seeds}`" for command in commands)
+        lines.append("| " + " | ".join([row.name, *cells, *costs, told]) + " |")
     return "\n".join(lines)
 
 
@@ -185,20 +202,33 @@ def _seconds(found: Sequence[Mapping[str, str]], key: str) -> str:
     return f"{sum(values) / len(values):.0f} s" if values else ""
 
 
-def _cell(found: Sequence[Mapping[str, str]], metric: str, column: tuple[str, float, int], row: Row) -> str:
-    """Mean ± sample deviation (number) over runs; of one run over its networks, if it trained several."""
+def _cell(found: Sequence[Mapping[str, str]], metric: str, column: Column, row: Row) -> str:
+    """Mean ± sample deviation (number) over runs; of one run over its networks, if it trained several, or as it says."""
     from lsm.statistics import mean_and_deviation
 
-    _, factor, digits = column
-    values = [factor * float(record[metric]) for record in found if record.get(metric)]
+    factor, digits = column.factor, column.digits
+    values = [factor * value for record in found if (value := _value(record, metric)) is not None]
     paper = f" [{row.published[metric]}]" if metric in row.published else ""
     if not values:
         return (f"needs {row.needs}" if row.needs else "-" if found else "not run yet") + paper
     spread = mean_and_deviation(values)
     if spread.n == 1 and (within := found[0].get(f"{metric}_std")):
-        return f"{spread.mean:.{digits}f} ± {factor * float(within):.{digits}f}{paper}"
+        over = f" over {column.over}" if column.over else ""
+        return f"{spread.mean:.{digits}f} ± {factor * float(within):.{digits}f}{over}{paper}"
     error = f" ± {spread.standard_deviation:.{digits}f}" if spread.n > 1 else ""
     return f"{spread.mean:.{digits}f}{error} ({spread.n}){paper}"
+
+
+def _value(record: Mapping[str, str], metric: str) -> float | None:
+    """A metric of a recorded run; the score of kernel quality, which follows from the ranks, of runs older than it, too."""
+    if record.get(metric):
+        return float(record[metric])
+    ranks = [record.get(f"kernel/{kind}_rank") for kind in ("separation", "noisy")]
+    if metric == "kernel/score" and all(ranks):
+        from lsm.kernel_quality import published_score
+
+        return published_score(*(float(rank or 0) for rank in ranks))
+    return None
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsm.kernel_quality import PUBLISHED_RANGES, draw_columns, kernel_scores, spectrum
+from lsm.kernel_quality import PUBLISHED_RANGES, draw_columns, kernel_scores, published_score, spectrum
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 60)])
@@ -53,6 +53,10 @@ def test_published_ranks_give_the_published_scores() -> None:
     }
     scores = {name: values.mean() for name, values in kernel_scores(ranks, PUBLISHED_RANGES).items()}
     assert scores == pytest.approx({"nalsm": 0.838, "ap_stdp": 0.831, "lsm": 0.824, "stdp": 0.471}, abs=6e-4)
+
+
+def test_one_network_is_scored_as_in_the_published_table() -> None:
+    assert np.mean([published_score(994.22, 986.44), published_score(977.67, 977.63)]) == pytest.approx(0.838, abs=6e-4)
 
 
 def test_without_ranges_the_best_network_of_the_table_has_one_and_the_worst_zero() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lsm.avalanches import Avalanches, PowerLaw
 from lsm.encode import Events, image_rates
-from runners.kernel_ranks import NoiseSettings, noisy_copies, noisy_set
+from runners.kernel_ranks import NoiseSettings, noisy_copies, noisy_set, score_of
 from runners.plots import dynamics as plots
 
 Run = Callable[..., tuple[int, str, str]]
@@ -159,3 +159,9 @@ def test_the_astrocyte_is_drawn_as_mean_and_as_ratio_to_the_learning_rate() -> N
 def test_the_runner_loads_neither_numba_nor_matplotlib_until_it_runs() -> None:
     code = "import sys, runners.dynamics, runners.plots.dynamics; print({'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_only_ranks_of_the_published_size_are_scored() -> None:
+    ranks = {"kernel/columns": 1000.0, "kernel/separation_rank": 994.22, "kernel/noisy_rank": 986.44}
+    assert score_of(ranks, 1000) == {"kernel/score": pytest.approx(0.869, abs=5e-4)}
+    assert score_of(ranks, 8000) == score_of(ranks | {"kernel/columns": 500.0}, 1000) == {}

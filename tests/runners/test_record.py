@@ -119,7 +119,7 @@ def test_a_row_whose_data_are_missing_is_passed_over_and_says_what_it_needs(page
 def test_one_run_of_several_networks_shows_their_spread() -> None:
     row = record.Row("r", (), (0,))
     found = [{"test/a": "0.25", "test/a_std": "0.05", "test/b": "0.5"}]
-    cells = [record._cell(found, metric, ("", 100, 1), row) for metric in ("test/a", "test/b", "test/c")]
+    cells = [record._cell(found, metric, record.Column("", 100, 1), row) for metric in ("test/a", "test/b", "test/c")]
     assert cells == ["25.0 ± 5.0", "50.0 (1)", "-"]
 
 
@@ -160,3 +160,35 @@ def test_rows_can_be_named_anew(page: Path, home: Path) -> None:
     assert record.main([str(page), "--rekey", "--list"]) == 0
     (job,) = record.read_records(path)
     assert job == record.job_of(command.split()[1:])
+
+
+RANKS = {"kernel/separation_rank": "994.22", "kernel/noisy_rank": "986.44", "kernel/separation_rank_std": "0.7"}
+
+
+def test_a_deviation_within_one_run_says_what_it_is_over() -> None:
+    row, columns = record.Row("a", (), (0,)), {"draws": " over draws", "": ""}
+    for over, told in columns.items():
+        column = record.Column("rank", 1, 1, over)
+        assert record._cell([RANKS], "kernel/separation_rank", column, row) == f"994.2 ± 0.7{told}"
+
+
+def test_the_score_of_kernel_quality_follows_from_recorded_ranks() -> None:
+    column, row = record.Column("score", 1, 3), record.Row("a", (), (0,), {"kernel/score": "0.838"})
+    told = record._cell([RANKS], "kernel/score", column, row)
+    assert told == "0.869 (1) [0.838]"
+    assert record._cell([RANKS | {"kernel/score": "0.5"}], "kernel/score", column, row).startswith("0.500")
+    assert record._cell([{"test/accuracy": "1"}], "kernel/score", column, row) == "- [0.838]"
+
+
+def test_runs_of_two_commands_are_shown_together_once_all_are_there(page: Path) -> None:
+    page.write_text(
+        page.read_text().replace("seeds: [0]\n", f"seeds: [0]\n      together_with: model=lsm data=digits {TINY}\n")
+    )
+    (table,) = record.read_tables(page)
+    row = next(row for row in table.rows if row.together_with)
+    jobs = [record.job_of([*command, "seed=0"]) for command in (row.overrides, row.together_with)]
+    records = {jobs[0]: {"test/accuracy": "0.8", "wall_s": "10"}}
+    assert "80.0" not in record.markdown(table, records)
+    records[jobs[1]] = {"test/accuracy": "0.6", "wall_s": "20"}
+    (line,) = (line for line in record.markdown(table, records).splitlines() if line.startswith("| not run "))
+    assert "70.0 ± 14.1 (2)" in line and line.count("`lsmrun ") == 2
