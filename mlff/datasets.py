@@ -158,7 +158,10 @@ class FrameFiles:
         if path.suffix == ".pt":
             from mlff.authors_format import read_train_data
 
-            return read_train_data(path)
+            clusters = read_train_data(path)
+            for z in {int(z) for frame in clusters for z in frame.configuration.numbers}:
+                isolated.setdefault(z, 0.0)  # the format's energies are relative to neutral atoms
+            return clusters
         frames, atoms = read_extxyz(path, Source(self.keys, self.units, optional))
         isolated.update(atoms)
         return frames

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.checkpoint import Cache, Throttle, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import (
     SavedForceField,
     config_of,
@@ -231,6 +231,7 @@ def taught(context: Context, model: ForceField, liquids: Sorted, labels: LabelSe
     distiller = Distiller(made, d, context.seed, context.threads)
     about = {k: context.config.get(k) for k in ("runner", "data", "distillation", "checkpoint")}
     about |= {"seed": context.seed, "labels": dict(labels.checksums), "weights": _digest(model, liquids)}
+    about |= {"code": code_digest("mlff/**/*")}
     cache = Cache(context.home, cache_key("distillation", about), about)
     path, throttle = cache.folder / "state.npz", Throttle()
     with cache.alone(context.progress.say):

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from mlff.authors_format import write_train_data
 from mlff.datasets import FrameFiles, LabelSet, hold_out, hold_out_for_good
 from mlff.labelled import LabelKeys, LabelledFrame
 from mlff.streams import generator
 from mlff.training.batches import dipole_left_by_charges
+from mlff.training.references import reference_energies
+from runners.check import build
+from runners.options import CONF
 from tests.mlff.samples import crowd
 
 KEYS = LabelKeys(charges="charges", dipole="dipole", fragments="molID", composition="Comp")
@@ -106,6 +111,27 @@ def test_a_single_composition_is_split_by_frames_and_rare_elements_stay() -> Non
     for seed in range(10):
         kept, _ = hold_out(lone, 0.5, "composition", generator(seed, "split"))
         assert {f.configuration.numbers[0] for f in kept} == {f.configuration.numbers[0] for f in lone}
+
+
+def test_fitted_energies_of_the_packaged_electrolyte_do_not_depend_on_its_isolated_atoms() -> None:
+    section = yaml.safe_load((CONF / "data" / "electrolyte.yaml").read_text())
+    labels = build(section, "data").load(Path("nowhere"), 0)
+    assert sorted(labels.isolated) == [1, 3, 6, 8, 9, 15]
+    energies = np.array([f.energy for f in labels.train])
+    known, unknown = (reference_energies(labels.train, energies, i, "fitted") for i in (labels.isolated, {}))
+    np.testing.assert_allclose(known, unknown, atol=1e-6)
+    taken = reference_energies(labels.train, energies, labels.isolated, "isolated")
+    counts = np.array([np.bincount(f.configuration.numbers, minlength=87) for f in labels.train])
+    bound = (energies - counts @ taken) / counts.sum(axis=1)
+    assert -150 < np.median(bound) < -80  # kcal/mol of atom, what it takes to break up a molecule
+
+
+def test_energies_of_the_published_format_are_relative_to_isolated_atoms(tmp_path: Path) -> None:
+    frames = [LabelledFrame(crowd(6, seed=k), energy=-50.0, forces=np.zeros((6, 3))) for k in range(3)]
+    write_train_data(frames, tmp_path / "train_data.pt")
+    found = FrameFiles(name="mine", train=str(tmp_path / "train_data.pt"), dispersion="none").load(tmp_path, 0)
+    elements = {int(z) for f in frames for z in f.configuration.numbers}
+    assert found.isolated == dict.fromkeys(elements, 0.0)
 
 
 def test_missing_files_are_named_with_where_was_looked(tmp_path: Path) -> None:

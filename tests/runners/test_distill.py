@@ -116,6 +116,31 @@ def test_a_killed_distillation_goes_on_where_it_was(
     assert not list(home.glob("cache/distillation-*/state.npz"))
 
 
+def test_a_killed_distillation_starts_anew_where_the_code_has_changed(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = (*typed, "runner.stable_ps=0", "runner.pictures=false")
+    monkeypatch.setattr("runners.checkpoint.Throttle.ready", lambda self: True)
+    finish = Distiller._finish_epoch
+    steps: list[int] = []
+
+    def interrupted(self: Distiller, trained: float) -> Any:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return finish(self, trained)
+
+    def counted(self: Distiller, trained: float) -> Any:
+        steps.append(self.epoch)
+        return finish(self, trained)
+
+    monkeypatch.setattr(Distiller, "_finish_epoch", interrupted)
+    assert lsmrun(*quiet)[0] == 130
+    monkeypatch.setattr("runners.distill.code_digest", lambda *names: "other code")
+    monkeypatch.setattr(Distiller, "_finish_epoch", counted)
+    assert lsmrun(*quiet)[0] == 0
+    assert steps == [0, 1]  # scored before its first step: nothing of the old state was taken
+
+
 def test_wrong_input_is_refused_in_one_line(typed: tuple[str, ...], lsmrun: Run, home: Path) -> None:
     named = typed[2].removeprefix("checkpoint=[").removesuffix("]").split(",")
     two = [t for t in typed if not t.startswith("checkpoint")]
