@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mlff.transport import detect_equilibration, mean_of_series, statistical_inefficiency
+from tests.mlff.transport.coverage import check_error_bars
 from tests.mlff.transport.synthetic import ornstein_uhlenbeck
 
 
@@ -33,22 +34,18 @@ def test_equilibrium_begins_after_the_transient() -> None:
 def test_error_bars_of_a_mean_cover_it(tau: float, n: int, replicas: int) -> None:
     rng = np.random.default_rng(2)
     transient = 5 * np.exp(-np.arange(n) / (n / 40))
-    hits = 0
-    for _ in range(200):
-        found = mean_of_series(list(ornstein_uhlenbeck(rng, (replicas, n), 1.0, tau) + transient)).estimate
-        hits += abs(found.value) < found.error
-    assert 0.90 <= hits / 200 <= 1.0
+    series = (list(ornstein_uhlenbeck(rng, (replicas, n), 1.0, tau) + transient) for _ in range(200))
+    check_error_bars([mean_of_series(s).estimate for s in series], 0.0)
 
 
 def test_replicas_that_something_slow_holds_apart_give_their_own_error() -> None:
     rng = np.random.default_rng(5)
-    hits, blocks = 0, []
+    found = []
     for _ in range(200):
         frozen = rng.normal(0, 1.0, (3, 1))  # differs from replica to replica and never relaxes
-        found = mean_of_series(list(ornstein_uhlenbeck(rng, (3, 2000), 1.0, 1.5) + frozen)).estimate
-        hits += abs(found.value) < found.error
-        blocks.append(found.n_blocks)
-    assert np.median(blocks) == 3 and 0.90 <= hits / 200 <= 1.0
+        found.append(mean_of_series(list(ornstein_uhlenbeck(rng, (3, 2000), 1.0, 1.5) + frozen)).estimate)
+    assert np.median([e.n_blocks for e in found]) == 3
+    check_error_bars(found, 0.0)
 
 
 def test_what_is_too_short_says_so() -> None:
