@@ -103,15 +103,17 @@ def transport(
         missing["viscosity"] = str(error)
     try:
         curves = displacements([_centres(t) for t, _ in runs], n_blocks=n_blocks)
-        resolved = eta.eta if eta is not None and eta.eta.value > 0 else None
+        positive = eta.eta if eta is not None and eta.eta.value > 0 else None
         found = self_diffusion(
             curves,
-            viscosity_mPa_s=resolved,
+            viscosity_mPa_s=positive,
             volume_A3=volume,
             temperature_K=temperature,
             start_ps=start_ps,
             end_ps=end_ps,
         )
+        if positive is None:
+            missing["self-diffusion, Yeh-Hummer"] = "there is no viscosity to correct with"
         if curves.charge.shape[2]:
             sigma = conductivity(curves, volume, temperature, start_ps=start_ps, end_ps=end_ps)
     except ValueError as error:

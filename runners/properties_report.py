@@ -100,10 +100,11 @@ def _lines(found: Found) -> Iterator[Line]:
     t = found.transport
     if t is None:
         return
+    unknown = None
     if t.viscosity is not None:
         e, short = t.viscosity.eta, t.viscosity.too_short
-        why = what_it_takes(e, n_replicas=n, too_short=short)
-        yield Line("viscosity", "viscosity:mPa_s", "mPa s", e, why, "viscosity_mPa_s")
+        unknown = what_it_takes(e, n_replicas=n, too_short=short)
+        yield Line("viscosity", "viscosity:mPa_s", "mPa s", e, unknown, "viscosity_mPa_s")
     for d in t.diffusion:
         why = what_it_takes(d.in_box, n_replicas=n, diffusive=d.window.diffusive)
         name, unit = clean(d.name), "1e-10 m2/s"
@@ -111,7 +112,8 @@ def _lines(found: Found) -> Iterator[Line]:
             f"self-diffusion of {d.name}, in this box", f"diffusion_box_{name}:m2_s", unit, d.in_box, why, factor=1e10
         )
         if d.corrected is not None:
-            corrected = why or what_it_takes(d.corrected, n_replicas=n)
+            # a correction by a viscosity that is not known is none
+            corrected = why or (unknown and f"viscosity: {unknown}") or what_it_takes(d.corrected, n_replicas=n)
             label = f"self-diffusion of {d.name}, Yeh-Hummer"
             yield Line(label, f"diffusion_{name}:m2_s", unit, d.corrected, corrected, factor=1e10)
     yield from _ion_lines(t, n)

@@ -71,6 +71,11 @@ def test_short_runs_say_what_is_missing() -> None:
     assert "too few" in found.missing["diffusion"] and not found.diffusion
     shorter = transport([_run(0, n_frames=7)], n_blocks=4)
     assert "two blocks of 40" in shorter.missing["viscosity"] and shorter.viscosity is None
+    trajectory, thermo = _run(0)
+    uneven = dataclasses.replace(thermo, time_ps=thermo.time_ps**1.1)
+    uncorrected = transport([(trajectory, uneven)], start_ps=2.0, end_ps=20.0)
+    assert [d.corrected for d in uncorrected.diffusion] == [None] * 3
+    assert uncorrected.missing["self-diffusion, Yeh-Hummer"] == "there is no viscosity to correct with"
 
 
 def test_trajectories_without_molecules_or_with_friction_are_refused() -> None:
