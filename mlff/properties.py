@@ -142,11 +142,12 @@ def _structure(trajectories: Sequence[Trajectory]) -> tuple[dict[str, RadialDist
     size = np.bincount(first.fragments)
     kinds = dict(zip(first.names, zip(first.fragment_charges, size, strict=True), strict=True))
     cations = [name for name, (charge, n) in kinds.items() if charge > 0 and n == 1]
-    chosen = [slice(None, None, -(-len(t.time_ps) // MOST_FRAMES)) for t in trajectories]
-    cells = np.concatenate([t.cells[c] for t, c in zip(trajectories, chosen, strict=True)])
+    # the same for all: statistical inefficiencies are counted in samples
+    chosen = slice(None, None, -(-max(len(t.time_ps) for t in trajectories) // MOST_FRAMES))
+    cells = [t.cells[chosen] for t in trajectories]
     if not cations:
         return _centre_distributions(trajectories, chosen, cells), {}
-    positions = np.concatenate([t.positions[c] for t, c in zip(trajectories, chosen, strict=True)]).astype(np.float64)
+    positions = [t.positions[chosen].astype(np.float64) for t in trajectories]
     radial, shells = {}, {}
     for cation in cations:
         centre = np.flatnonzero(np.array(first.names)[first.fragments] == cation)
@@ -163,9 +164,9 @@ def _structure(trajectories: Sequence[Trajectory]) -> tuple[dict[str, RadialDist
 
 
 def _centre_distributions(
-    trajectories: Sequence[Trajectory], chosen: Sequence[slice], cells: Floats
+    trajectories: Sequence[Trajectory], chosen: slice, cells: Sequence[Floats]
 ) -> dict[str, RadialDistribution]:
-    positions = np.concatenate([_centres(t).positions[c] for t, c in zip(trajectories, chosen, strict=True)])
+    positions = [_centres(t).positions[chosen] for t in trajectories]
     names = np.array(trajectories[0].names)
     kinds = list(dict.fromkeys(trajectories[0].names))
     pairs = [(a, b) for i, a in enumerate(kinds) for b in kinds[i:]]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mlff.properties import Transport
-from mlff.transport import Diffusion, Estimate, Viscosity, Window
-from runners.properties_report import Line, _lines
+from mlff.system.liquid import System
+from mlff.transport import Diffusion, Estimate, RadialDistribution, SolvationShells, Viscosity, Window
+from runners.properties_report import Line, _lines, _structure
 from runners.properties_stages import Found
 
 D_BOX, D_INFINITE = Estimate(4e-10, 1e-11, 8), Estimate(6e-10, 3e-11, 8)
@@ -56,3 +57,27 @@ def test_a_corrected_diffusion_is_worth_no_more_than_its_viscosity(viscosity: Vi
     assert "not diffusive" in str(
         _by_metric(_found(viscosity=viscosity, diffusion=(slow,)))["diffusion_DMC:m2_s"].unresolved
     )
+
+
+def test_shells_that_never_changed_are_not_resolved_and_carry_no_error() -> None:
+    never, wide, good = Estimate(4.0, np.inf, 0), Estimate(0.1, 0.05, 4), Estimate(0.6, 0.02, 4)
+    shells = SolvationShells({"SSIP": good, "CIP": wide, "AGG": Estimate(0.0, 0.0, 5)}, {"EC": never}, (), 2.8)
+    found = _found(shells={"Li": shells})
+    lines = _by_metric(found)
+    assert set(lines["share_Li_SSIP"].metrics()) == {"md/share_Li_SSIP", "md/share_Li_SSIP_error"}
+    assert set(lines["share_Li_CIP"].metrics()) == {"unresolved/share_Li_CIP", "unresolved/share_Li_CIP_error"}
+    assert lines["share_Li_AGG"].metrics() == {"unresolved/share_Li_AGG": 0.0}
+    assert lines["shell_Li_EC"].metrics() == {"unresolved/shell_Li_EC": 4.0}
+    said = lines["shell_Li_EC"].text(System(name="x", solvents=["EC"], solvent_amounts=[1.0]))
+    assert said.startswith("EC in the shell of Li: not resolved (4); no exchange was seen")
+
+
+def test_the_coordination_number_of_a_distribution_is_reported_by_the_same_rule() -> None:
+    r = np.linspace(0.0, 5.0, 3)
+    radial = {
+        name: RadialDistribution(r, r, r, 2.8, e)
+        for name, e in {"Li-O(EC)": Estimate(4.0, np.inf, 0), "Li-F(PF6)": Estimate(0.6, 0.02, 4)}.items()
+    }
+    still, moving = _structure(_found(radial=radial).transport, 2)
+    assert still.startswith("Li-O(EC): first shell to 2.80 Å, coordination number not resolved (4); no exchange")
+    assert moving == "Li-F(PF6): first shell to 2.80 Å, coordination number 0.6 ± 0.064"
