@@ -9,7 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlff.dynamics.trajectory import Thermo, Trajectory
+from mlff.dynamics.trajectory import Origin, Thermo, Trajectory
+from mlff.protocol import check_transport
 from mlff.transport import (
     Centres,
     Conductivity,
@@ -35,6 +36,9 @@ MOST_SAMPLES = 4000
 """Points of a density series; more steps are averaged in groups."""
 MOST_FRAMES = 200
 """Frames of a replica for radial distributions."""
+
+SAME_VOLUME = 1e-3
+"""Volumes that differ by a smaller share are one volume, typed as a rounded density."""
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +75,41 @@ def density(thermos: Sequence[Thermo]) -> Densities:
     return Densities(mean_of_series(series), series, dt)
 
 
+def check_replicas(runs: Mapping[str, tuple[Origin | Trajectory, Thermo]], *, for_transport: bool) -> None:
+    """Raise `ValueError` that names the run, unless all are of one liquid at one temperature and target pressure.
+
+    Transport asks for equal volumes and for dynamics that leave motion alone (`check_transport`), too. Of older files,
+    which do not record their dynamics, only Langevin dynamics is recognised: it conserves nothing.
+    """
+    first, (origin, thermo) = next(iter(runs.items()))
+    for name, (run, its) in runs.items():
+        if run.names != origin.names or not np.array_equal(run.numbers, origin.numbers):
+            raise ValueError(f"{name} has other molecules than {first}: replicas are runs of one box")
+        if for_transport:
+            _check_dynamics(name, run, its)
+            here, there = (float(t.volume_A3.mean(dtype=float)) for t in (its, thermo))
+            if abs(here - there) > SAME_VOLUME * there:
+                raise ValueError(
+                    f"{name}: volume_A3={here:.6g}, and {first} has {there:.6g}: transport is that of one volume"
+                )
+    known = [(name, run.conditions) for name, (run, _) in runs.items() if run.conditions is not None]
+    for key in ("temperature_K", "pressure_atm"):
+        told = [(name, getattr(conditions, key)) for name, conditions in known]
+        told = [(name, value) for name, value in told if np.isfinite(value)]
+        for name, value in told:
+            if value != told[0][1]:
+                raise ValueError(
+                    f"{name}: {key}={value:g}, and {told[0][0]} has {told[0][1]:g}: replicas have one target"
+                )
+
+
+def _check_dynamics(name: str, run: Origin | Trajectory, thermo: Thermo) -> None:
+    if run.conditions is not None:
+        check_transport(run.conditions.ensemble, run.conditions.temperature_damping_fs, f"{name}: ")
+    elif not np.isfinite(thermo.conserved_kcal_mol).all():
+        raise ValueError(f"{name} is one of Langevin dynamics, whose friction is part of its transport")
+
+
 def _grouped(values: NDArray[np.floating], group: int) -> Floats:
     whole = len(values) // group * group
     return np.asarray(values[len(values) - whole :], np.float64).reshape(-1, group).mean(axis=1)
@@ -85,13 +124,12 @@ def transport(
 ) -> Transport:
     """Viscosity, diffusion, conductivity and structure over replicas of one box at constant volume.
 
-    Raises `ValueError` where the trajectories do not say which atoms are a molecule, or were made by Langevin dynamics.
+    Raises `ValueError` where the trajectories do not say which atoms are a molecule, or as `check_replicas` does.
     """
-    for trajectory, thermo in runs:
+    for trajectory, _ in runs:
         if trajectory.fragments is None or trajectory.fragment_charges is None:
             raise ValueError("the trajectory does not name the molecule of each atom: no diffusion without")
-        if not np.isfinite(thermo.conserved_kcal_mol).all():
-            raise ValueError("the trajectory is one of Langevin dynamics, whose friction is part of its transport")
+    check_replicas({f"replica {k}": run for k, run in enumerate(runs)}, for_transport=True)
     temperature = float(np.mean([t.temperature_K.mean(dtype=float) for _, t in runs]))
     volume = float(np.mean([t.volume_A3.mean(dtype=float) for _, t in runs]))
     missing: dict[str, str] = {}

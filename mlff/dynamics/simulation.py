@@ -160,16 +160,14 @@ def simulate(
     `save_every_fs` the state; records of a step come before its state. At each of these states the calculator forgets
     its lists, so that a run from there is the unbroken run bit for bit. Raises `BlowUp`.
     """
-    target = dynamics.temperature_K or temperature_K
-    if target is None:
-        raise ValueError("temperature_K: has no value; give md.temperature_K=...")
+    conditions = conditions_of(dynamics, temperature_K)
     limits = _Limits.of(atoms, state)
     atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
     if not atoms.has("momenta"):
-        set_velocities(atoms, target, seed)
+        set_velocities(atoms, conditions.temperature_K, seed)
     rng = generator(seed, "dynamics")
-    integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
+    integrator = integrator_of(atoms, conditions, rng)
     first = 0
     if state is not None:
         integrator.restore(state.arrays)
@@ -208,10 +206,14 @@ def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
     atoms.set_momenta(momenta)
 
 
-def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
+def conditions_of(d: Dynamics, temperature_K: float | None = None) -> Conditions:
+    """What an integrator is told, defaults filled in; `temperature_K` is the system's. Raises `ValueError` without any."""
+    target = d.temperature_K or temperature_K
+    if target is None:
+        raise ValueError("temperature_K: has no value; give md.temperature_K=...")
     return Conditions(
         ensemble=d.ensemble,
-        temperature_K=temperature_K,
+        temperature_K=target,
         pressure_atm=1.0 if d.pressure_atm is None else d.pressure_atm,
         time_step_fs=d.time_step_fs,
         temperature_damping_fs=d.temperature_damping_fs or (1000.0 if d.ensemble in ("nvt", "csvr") else 100.0),
