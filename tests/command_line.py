@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from runners.compose import Source
+from runners.plan import Plan, make_plan
 from runners.store import open_store
 
 MAIN = "from runners.cli import main; raise SystemExit(main())"
@@ -24,3 +27,10 @@ def refused(result: tuple[int, str, str]) -> str:
     assert out == ""
     assert err.startswith("lsmrun: error: ") and err.count("\n") == 1, err
     return err
+
+
+def launched(source: Source, common: list[str], jobs: Sequence[Sequence[str]]) -> list[Plan]:
+    """The jobs as Hydra's launchers compose them."""
+    with source.multirun(common) as (context, master):
+        composed = [context.config_loader.load_sweep_config(master, list(job)) for job in jobs]
+        return [make_plan(cfg, cfg.hydra) for cfg in composed]

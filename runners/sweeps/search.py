@@ -22,6 +22,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import STRICT, UserError
+from runners.compose import implied
 from runners.sweeps.launch import Job, Launcher
 from runners.sweeps.space import Space
 from runners.sweeps.study import open_storage
@@ -158,14 +159,14 @@ class Search:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def _job(self, trial: FrozenTrial, told: Sequence[str]) -> Job:
-        found = [self.space[key].override(value) for key, value in trial.params.items()]
+        chosen = [*self._shared, *(self.space[key].override(value) for key, value in trial.params.items())]
         own = [
             f"hydra.sweeper.trial={trial.number}",
             f"hydra.sweeper.study='{self.study.study_name}'",
             f"hydra.sweeper.storage='{self._storage}'",
             f"++tracking.tags.trial={trial.number}",
         ]
-        return Job(trial.number, (*self._shared, *found, *told, *own))
+        return Job(trial.number, (*chosen, *implied(chosen), *told, *own))
 
     def _close(self, trial: FrozenTrial) -> None:
         """A trial whose process died has told nothing."""

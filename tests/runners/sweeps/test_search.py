@@ -13,11 +13,17 @@ import pytest
 
 pytest.importorskip("optuna", reason="the extra `sweeps` is not installed: pip install 'lsmrun[sweeps]'")
 
+import optuna
+
 from runners.check import UserError
-from runners.compose import parse
+from runners.compose import Source, parse
+from runners.context import job_hash
+from runners.plan import make_plan
 from runners.store import open_store
+from runners.sweeps.search import Search
 from runners.sweeps.space import corners, read_space
-from tests.command_line import MAIN, refused, runs_in
+from runners.sweeps.sweep import plan_sweep
+from tests.command_line import MAIN, launched, refused, runs_in
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy")
 SPACE = ("model.gain=tag(log,interval(0.1,2))", "data.n=choice(3,4)")
@@ -59,6 +65,19 @@ def test_a_search_leaves_best_values_trials_and_pictures_in_the_parent(toy, home
     for name in ("history", "importance"):
         assert artifact(home, parent.info.run_id, f"pictures/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert f"(best {float(best['value']):.6g}, trial {best['trial']})" in out
+
+
+def test_a_trial_is_told_all_that_its_choices_imply() -> None:
+    source = Source()
+    sweep, common = plan_sweep(source, ["hydra/sweeper=optuna", "model=rram_lsm", "data=choice(ntidigits)", "seed=1,2"])
+    search = sweep.way
+    assert isinstance(search, Search)
+    search._study = optuna.create_study()
+    trial = search._ask()
+    (plan,) = launched(source, common, [search._job(trial, []).overrides])
+    checked = source.compose(["model=rram_lsm", "data=ntidigits", f"seed={trial.params['seed']}"])
+    assert plan.choices["readout"] == "linear_probe_ntidigits"
+    assert job_hash(plan.config) == job_hash(make_plan(checked, checked.hydra).config)
 
 
 def test_a_study_goes_on_where_it_was_and_a_fresh_one_finds_the_same(toy, home: Path) -> None:
