@@ -20,7 +20,7 @@ from runners.compose import Source, parse
 from runners.context import job_hash
 from runners.plan import make_plan
 from runners.store import open_store
-from runners.sweeps.search import Search
+from runners.sweeps.search import Search, SearchSettings
 from runners.sweeps.space import corners, read_space
 from runners.sweeps.sweep import plan_sweep
 from tests.command_line import MAIN, launched, refused, runs_in
@@ -151,6 +151,23 @@ def refusal_of(toy, arguments: list[str]) -> str:
     status, _, err = toy(*arguments)
     assert status == 2
     return err
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["test/accuracy", "published/test_accuracy", "epoch/test/accuracy", "epoch/published/audio_to_image",
+     "baseline/raw_counts_accuracy", "fold/liquid_accuracy", "transfer/liquid/real_to_real",
+     "network/audio_to_image/seen", "forces/mae_meV_per_A", "accuracy"],
+)  # fmt: skip
+def test_a_search_sees_no_metric_that_may_come_from_test_data(metric: str) -> None:
+    for name in ("metric", "watched"):
+        with pytest.raises(ValueError, match=f"{name}={metric}: a search must not see test data; take valid/..."):
+            SearchSettings(**{name: metric})
+
+
+@pytest.mark.parametrize("metric", ["valid/forces_mae_meV_per_A", "epoch/valid/accuracy", "liquid/branching_factor"])
+def test_a_search_by_what_no_test_label_has_a_part_in_is_allowed(metric: str) -> None:
+    assert SearchSettings(metric=metric, watched=metric).metric == metric
 
 
 @pytest.mark.parametrize(
