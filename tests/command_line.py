@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from runners.compose import Source
 from runners.plan import Plan, make_plan
@@ -18,6 +19,12 @@ def runs_in(home: Path) -> list:
     client = open_store(home).client()
     experiments = [e.experiment_id for e in client.search_experiments()]
     return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def history_of(home: Path, run: Any, metric: str) -> list[float]:
+    """Every value of a metric, by step."""
+    found = open_store(home).client().get_metric_history(run.info.run_id, metric)
+    return [m.value for m in sorted(found, key=lambda m: m.step)]
 
 
 def refused(result: tuple[int, str, str]) -> str:
