@@ -3,7 +3,7 @@
 `python -m runners.record docs/results/nalsm.yaml` reads which experiments and seeds a page shows, runs what its CSV file
 lacks (rows are matched by the hash of the resolved configuration), appends each finished run to the CSV, and renews the
 tables between the page's markers. It may be stopped at any time and goes on where it was; a run that fails does not stop
-the others. Several may fill one page at once, each with rows of its own (`--only`). `--commit` commits each row, in a git checkout.
+the others. Several may fill one page at once, each with rows of its own (`--only`). `--commit` commits each row.
 """
 
 from __future__ import annotations
