@@ -95,11 +95,14 @@ def channel_counts(steps: Events) -> NDArray[np.uint16]:
 
 
 def squeezed_width(events: Events, steps: int) -> NDArray[np.float64]:
-    """Bins of 1 ms that share a step, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps)."""
+    """Bins of 1 ms that share a step, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps).
+
+    D = ceil(time of the last event in ms) + 1, as published: the bin of the last event and an empty one behind it.
+    """
     filled = np.diff(events.offsets) > 0
     last = np.zeros(len(events), np.int64)
     last[filled] = events.packed[events.offsets[1:][filled] - 1] >> 16
-    return np.asarray(np.ceil((last + 1) / steps), np.float64)
+    return np.asarray(np.ceil((last + 2) / steps), np.float64)
 
 
 def rebinned(events: Events, channels: NDArray[np.int64], n_in: int, steps: int, width: NDArray[np.float64]) -> Events:

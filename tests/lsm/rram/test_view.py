@@ -75,12 +75,14 @@ def _published_chunks(raster: np.ndarray, ts: int) -> np.ndarray:
     return np.vstack([filled.numpy(), np.zeros((ts - len(filled), raster.shape[1]), bool)])
 
 
-@pytest.mark.parametrize("last_ms", [5, 128, 129, 130, 500, 899])
+@pytest.mark.parametrize("last_ms", [5, 127, 128, 129, 257, 500, 899])
 def test_sounds_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
     rng = np.random.default_rng(last_ms)
-    raster = rng.random((last_ms + 1, 64)) < 0.03
-    raster[last_ms, 7] = True
-    events = Events.from_lists(*([a] for a in np.nonzero(raster)), 64, 900)
+    t_ms = np.sort(np.append(rng.uniform(0, last_ms, 2 * last_ms), last_ms + 0.3))
+    ms, channels = t_ms.astype(int), rng.integers(0, 64, len(t_ms))
+    raster = np.zeros((int(np.ceil(t_ms.max())) + 1, 64), bool)  # as published: ceil(max t) + 1
+    raster[ms, channels] = True
+    events = Events.from_lists([ms], [channels], 64, 900)
     seen = _view(SOUND, events)
     np.testing.assert_array_equal(dense(seen, 0, 1, 129)[0], _published_chunks(raster, 129))
 
