@@ -53,8 +53,8 @@ ui: setup  ## open the store in MLflow's web page (PORT=5000)
 # the pages of docs/results, those that need least first
 PAGES := nalsm rram_lsm mlff better properties loop
 
-results: setup  ## run the rows of docs/results that are missing; goes on where it was stopped
-	status=0; for page in $(PAGES:%=docs/results/%.yaml); do $(BIN)/python -m runners.record $$page || status=1; done; exit $$status
+results: setup  ## run the rows of docs/results that are missing and commit each; goes on where it was stopped
+	status=0; for page in $(PAGES:%=docs/results/%.yaml); do $(BIN)/python -m runners.record --commit $$page || status=1; done; exit $$status
 
 clean:  ## remove .venv, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

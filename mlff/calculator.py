@@ -76,6 +76,9 @@ class MLFFCalculator(Calculator):
             "numbers": (before.arrays["numbers"], atoms.arrays["numbers"]),
             "cell": (before.cell.array, atoms.cell.array),
             "pbc": (before.pbc, atoms.pbc),
+            "charge": (before.info.get("charge"), atoms.info.get("charge")),
+            "fragments": (before.arrays.get("fragments"), atoms.arrays.get("fragments")),
+            "fragment_charges": (before.info.get("fragment_charges"), atoms.info.get("fragment_charges")),
         }
         return [name for name, (old, new) in pairs.items() if not np.array_equal(old, new)]
 
@@ -88,6 +91,9 @@ class MLFFCalculator(Calculator):
         """Fill `results`; ASE calls this where something changed."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
+        if "fragment_charges" in self.atoms.info:
+            # ASE's copy shares this array with the caller, who may write into it
+            self.atoms.info["fragment_charges"] = np.array(self.atoms.info["fragment_charges"])
         frame = configuration(self.atoms, self.total_charge)
         found = [engine.evaluate(frame) for engine in self.engines] or [_by_torch(m, frame) for m in self.models]
         energies = np.stack([p.energies for p in found]) / KCAL_PER_EV

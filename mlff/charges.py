@@ -58,18 +58,31 @@ def equilibration_energy(q: Tensor, chi: Tensor, eta: Tensor) -> Tensor:
     return chi.double() * q + eta.double() * q * q
 
 
+def bond_radii() -> NDArray[np.float64]:
+    """Covalent radii `(87,)` in Å by atomic number; of metals, which are bonded to nothing, -inf."""
+    from ase.data import covalent_radii
+
+    from mlff.system.geometry import METALS
+
+    radii = covalent_radii[:N_ROWS].astype(np.float64)
+    radii[list(METALS)] = -np.inf
+    return radii
+
+
 def molecules(
     numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Index of each atom's molecule, numbered by first atom: what covalent bonds connect (through images too)."""
-    from ase.data import covalent_radii
+    """Index of each atom's molecule, numbered by first atom: what covalent bonds connect (through images too).
+
+    Ions of metals are molecules of their own.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     from mlff.neighbours import neighbour_pairs
 
-    radius = covalent_radii[numbers]
-    pairs = neighbour_pairs(positions, cell, pbc, float(2 * BOND_STRETCH * radius.max()))
+    radius = bond_radii()[numbers]
+    pairs = neighbour_pairs(positions, cell, pbc, max(1.0, float(2 * BOND_STRETCH * radius.max())))
     i, j = pairs.i.numpy(), pairs.j.numpy()
     d = np.linalg.norm(positions[i] - positions[j] - pairs.shift.numpy() @ cell, axis=1)
     bonded = d < BOND_STRETCH * (radius[i] + radius[j])

@@ -46,6 +46,8 @@ class LabelSet:
     checksums: Mapping[str, str] = field(default_factory=dict)
     credit: str = ""
     warning: str = ""
+    split_seed: int = 0
+    """What the validation part was drawn with."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -67,8 +69,14 @@ class FrameFiles:
         float, Field(ge=0, lt=1, description="of the training frames, without `test`; the same for every seed")
     ] = 0.0
     split: Annotated[
-        Literal["composition", "random"], Field(description="hold out whole compositions, or any frames")
+        Literal["composition", "random", "growing"],
+        Field(
+            description="hold out whole compositions, any frames, or compositions that stay held out when a set grows"
+        ),
     ] = "composition"
+    split_seed: Annotated[
+        int | None, Field(ge=0, description="which frames are for training and validation; null = the seed of the run")
+    ] = None
     n_train: Annotated[Count | None, Field(description="frames drawn from the training part; null = all")] = None
     n_test: Annotated[Count | None, Field(description="frames taken evenly from the test part; null = all")] = None
     downloads: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -82,6 +90,7 @@ class FrameFiles:
         Raises `FileNotFoundError` that says where was looked, `ValueError` for frames that cannot be used. Test files
         that are missing leave the test part empty and a `warning`.
         """
+        seed = seed if self.split_seed is None else self.split_seed
         checksums: dict[str, str] = {}
         isolated: dict[int, float] = {}
 
@@ -105,15 +114,22 @@ class FrameFiles:
         except OSError as error:
             warning = f"no test frames ({error}); what is called an error is that of the validation part"
         if not self.test and self.test_fraction:
-            train, test = hold_out(train, self.test_fraction, self.split, generator(0, "test part"))
+            train, test = self._hold_out(train, self.test_fraction, "test part", 0)
         if not valid and self.valid_fraction:
-            train, valid = hold_out(train, self.valid_fraction, self.split, generator(seed, "split"))
+            train, valid = self._hold_out(train, self.valid_fraction, "split", seed)
         train = self._fewer(train, seed)
         if self.n_test is not None and self.n_test < len(test):
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)
         dispersion = self._stated([*train, *valid, *test])
-        return LabelSet(self.name, *parts, labels, dispersion, isolated, checksums, self.credit, warning)
+        return LabelSet(self.name, *parts, labels, dispersion, isolated, checksums, self.credit, warning, seed)
+
+    def _hold_out(
+        self, frames: Sequence[LabelledFrame], fraction: float, stream: str, seed: int
+    ) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+        if self.split == "growing":
+            return hold_out_for_good(frames, fraction, f"{stream} {seed}")
+        return hold_out(frames, fraction, self.split, generator(seed, stream))
 
     def _stated(self, frames: Sequence[LabelledFrame]) -> Dispersion:
         """What is said of dispersion, by the configuration or by the frames; raises `ValueError` where they disagree."""
@@ -142,7 +158,10 @@ class FrameFiles:
         if path.suffix == ".pt":
             from mlff.authors_format import read_train_data
 
-            return read_train_data(path)
+            clusters = read_train_data(path)
+            for z in {int(z) for frame in clusters for z in frame.configuration.numbers}:
+                isolated.setdefault(z, 0.0)  # the format's energies are relative to neutral atoms
+            return clusters
         frames, atoms = read_extxyz(path, Source(self.keys, self.units, optional))
         isolated.update(atoms)
         return frames
@@ -174,6 +193,42 @@ def hold_out(
     if not held:
         held = set(rng.permutation(len(frames))[:wanted].tolist())
     return [f for k, f in enumerate(frames) if k not in held], [frames[k] for k in sorted(held)]
+
+
+def hold_out_for_good(
+    frames: Sequence[LabelledFrame], fraction: float, key: str
+) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+    """Frames that stay, and those held out: compositions whose hash with `key` lies below `fraction`.
+
+    What is held out does not depend on the other frames, so that a model of an early round, trained on fewer labels, has
+    not seen what a later round is tested with. Two exceptions: compositions with an element that no other has stay, and
+    where no hash lies low enough the lowest is held out. A set of one composition is divided by the frames' hashes.
+    """
+    names = [f.composition for f in frames]
+    if len(set(names)) == 1:
+        names = [f.configuration.positions.tobytes().hex() for f in frames]
+    share = {name: _share(f"{key} {name}") for name in names}
+    elements: dict[str, set[int]] = {}
+    for name, frame in zip(names, frames, strict=True):
+        elements.setdefault(name, set()).update(frame.configuration.numbers.tolist())
+
+    def known_without(out: set[str]) -> set[int]:
+        return set().union(*(elements[name] for name in share if name not in out))
+
+    low = {name for name in share if share[name] < fraction}
+    held = {name for name in low if elements[name] <= known_without(low)}
+    for name in sorted(share, key=lambda name: share[name]):
+        if not held and elements[name] <= known_without({name}):
+            held = {name}
+    return (
+        [f for f, name in zip(frames, names, strict=True) if name not in held],
+        [f for f, name in zip(frames, names, strict=True) if name in held],
+    )
+
+
+def _share(text: str) -> float:
+    """A number between 0 and 1 that is the same wherever and whenever it is computed."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2.0**64
 
 
 def _compositions(frames: Sequence[LabelledFrame], wanted: int, rng: np.random.Generator) -> set[int]:

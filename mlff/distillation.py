@@ -7,7 +7,8 @@ of liquids, in turn with batches of labelled clusters,
     clusters  0.3 MSE(E) + 1.0 MSE(F) + 0.1 MSE(W)
 
 `modern`: all weights learn, from both at every step, and a frame's atoms count the less, the more the members disagree on
-them. In both, energies of elements by which members differ are taken off first (`opinions.py`).
+them; energies of elements by which members differ are taken off first (`remove_offsets`, `opinions.py`). As published they
+stay in <E>, which then tells of the members' arbitrary zeros as well.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Distillation:
         float | None,
         Field(gt=0, description="disagreement that halves an atom's weight, or rejects; null = by the set"),
     ] = None
-    remove_offsets: bool = True
+    remove_offsets: Annotated[
+        bool, Field(description="take off energies of elements by which members differ; published: no")
+    ] = True
     liquid: Annotated[Weights, Field(description="energy, forces, virial of liquids")] = field(
         default_factory=lambda: Weights(energy=0.01, forces=3.0, virial=0.01)
     )

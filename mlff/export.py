@@ -18,6 +18,10 @@ The pair style gives a dictionary of tensors (float64 and int64, on its GPU) and
 | `pred_virial` | `(3, 3)` | kcal/mol, -dE/d(strain) |
 | `pred_charge` | `(n,)` | e |
 
+Where the model's charges add up by molecule (`charge_groups="fragment"`), the script finds the molecules itself, at
+every step: what bonds connect that are shorter than `BOND_STRETCH` sums of covalent radii, ions of metals each by itself.
+Their charges are told by composition, from a table that is part of the file.
+
 Charges are held fixed in the forces whatever the model says, because the potential of the k-space solver, which their
 response would need, never reaches the pair style.
 """
@@ -26,12 +30,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlff import coulomb
-from mlff.charges import equilibration_energy
+from mlff.charges import BOND_STRETCH, bond_radii, equilibration_energy
 from mlff.frames import Configuration
 from mlff.get import N_ROWS, NetworkParameters
 from mlff.model import ForceField
@@ -87,11 +93,31 @@ def authors_tensors(model: ForceField) -> dict[str, Tensor]:
     return tensors
 
 
-def pair_style(model: ForceField, total_charge: float = 0.0) -> torch.jit.ScriptModule:
+def keeps_molecules(model: ForceField) -> bool:
+    """Whether the charges of a model add up by molecule."""
+    return model.charge is not None and model.parameters_of.charge_groups == "fragment"
+
+
+def ions_of(model: ForceField) -> dict[str, float]:
+    """Charges in e of the ions that a model has the elements for, where it keeps the charges of molecules."""
+    from mlff.system.ions import known_ions
+
+    return known_ions(torch.nonzero(model.trained).flatten().tolist()) if keeps_molecules(model) else {}
+
+
+def pair_style(
+    model: ForceField, total_charge: float = 0.0, molecule_charges: Mapping[str, float] | None = None
+) -> torch.jit.ScriptModule:
     """A TorchScript module with the pair style's inputs and outputs, in the model's precision.
 
-    It follows its inputs to any device. Atoms of untrained elements raise an error.
+    `molecule_charges` are charges in e by name of an ion or formula, `ions_of(model)` unless given; other molecules are
+    neutral. It follows its inputs to any device. Atoms of untrained elements raise an error, and so do molecules whose
+    charges do not add up to `total_charge`.
     """
+    by_molecule = keeps_molecules(model)
+    tables = [model.trained.detach().cpu().clone(), torch.tensor([total_charge], dtype=torch.float64)]
+    if by_molecule:
+        tables += _molecule_tables(ions_of(model) if molecule_charges is None else molecule_charges)
     model = model.changed(long_range="none").cpu().requires_grad_(False).eval()
     weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
     weights |= {name: t for name, t in model.named_buffers() if name not in weights}
@@ -108,7 +134,16 @@ def pair_style(model: ForceField, total_charge: float = 0.0) -> torch.jit.Script
         # a size that the trace would take for a constant
         warnings.simplefilter("error", torch.jit.TracerWarning)
         traced = torch.jit.trace(energies, (list(weights.values()), *_example(model)), check_trace=False, strict=False)
-        return torch.jit.script(_PairStyle(traced, list(weights.values()), total_charge, model.trained.clone()))
+        return torch.jit.script(_PairStyle(traced, list(weights.values()), tables, by_molecule))
+
+
+def _molecule_tables(charges: Mapping[str, float]) -> list[Tensor]:
+    """Radii of bonds `(87,)`, compositions `(n, 87)` and their charges `(n,)`."""
+    from mlff.system.ions import composition
+
+    made = np.array([composition(name) for name in charges], np.int64).reshape(len(charges), N_ROWS)
+    values = torch.tensor(list(charges.values()), dtype=torch.float64)
+    return [torch.from_numpy(bond_radii()), torch.from_numpy(made), values]
 
 
 def _put(model: nn.Module, name: str, tensor: Tensor) -> None:
@@ -128,7 +163,7 @@ class _Energies(nn.Module):
 
     def forward(
         self, numbers: Tensor, edge: Tensor, edge_r: Tensor, coul: Tensor, coul_r: Tensor, disp: Tensor, disp_r: Tensor,
-        g: Tensor, total_charge: Tensor,
+        g: Tensor, group: Tensor, group_charge: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Pairs of `coul` and `disp` `(2, n_pairs)` come once, those of `edge` in both directions."""
         model = self.model
@@ -136,7 +171,7 @@ class _Energies(nn.Module):
         energy = model.energy(x).double() + model.reference_energy[numbers]
         q = electrostatic = torch.zeros_like(energy)
         if model.charge is not None:
-            q = model.charge(x, numbers, torch.zeros_like(numbers), total_charge)
+            q = model.charge(x, numbers, group, group_charge)
             chi, eta = model.charge.constants(model.network.embedding(numbers), numbers)
             energy = energy + equilibration_energy(q.detach(), chi, eta)
             r = coul_r.norm(dim=1).to(model.dtype)
@@ -153,12 +188,38 @@ class _PairStyle(nn.Module):
     """What is compiled: the pair style's dictionaries around the traced energies. TorchScript needs its own types."""
 
     def __init__(
-        self, energies: torch.jit.ScriptFunction, weights: list[Tensor], total_charge: float, trained: Tensor
+        self, energies: torch.jit.ScriptFunction, weights: list[Tensor], tables: list[Tensor], by_molecule: bool
     ) -> None:
         super().__init__()
         self.energies = energies
-        charge = torch.tensor([total_charge], dtype=torch.float64)
-        self.weights = torch.jit.Attribute([*weights, trained, charge], list[Tensor])
+        self.weights = torch.jit.Attribute(weights, list[Tensor])
+        self.tables = torch.jit.Attribute(tables, list[Tensor])
+        self.by_molecule = by_molecule
+        self.stretch, self.n_rows = BOND_STRETCH, N_ROWS
+
+    def molecules(self, numbers: Tensor, edge: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Molecule of each atom, numbered by first atom, and the charge of each molecule."""
+        radii, formulas, charges = self.tables[2], self.tables[3], self.tables[4]  # type: ignore[misc]
+        radius = radii[numbers]
+        bonded = torch.linalg.vector_norm(r, dim=1) < self.stretch * (radius[edge[0]] + radius[edge[1]])
+        i, j = edge[0][bonded], edge[1][bonded]
+        atoms = torch.arange(numbers.size(0), device=numbers.device)
+        # an atom takes the lowest index among its neighbours, then that atom's own, until all of a molecule agree
+        lowest, settled = atoms, False
+        while not settled:
+            lower = lowest.scatter_reduce(0, i, lowest[j], "amin")
+            lower = lower[lower]
+            settled = bool((lower == lowest).all())
+            lowest = lower
+        first = lowest == atoms
+        group = (torch.cumsum(first, 0) - 1)[lowest]
+        n = int(first.sum())
+        counts = torch.zeros([n * self.n_rows], dtype=torch.int64, device=numbers.device)
+        counts = counts.index_add(0, group * self.n_rows + numbers, torch.ones_like(numbers)).view(n, self.n_rows)
+        charge = torch.zeros([n], dtype=torch.float64, device=numbers.device)
+        for k in range(formulas.size(0)):
+            charge = torch.where((counts == formulas[k]).all(dim=1), charges[k], charge)
+        return group, charge
 
     def once(self, index: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         """Each pair once: of (i, j) and (j, i) the one with i < j; of an atom's two opposite images one."""
@@ -172,9 +233,17 @@ class _PairStyle(nn.Module):
         numbers = inputs["atom_types"]
         if self.weights[0].device != numbers.device:
             self.weights = [w.to(numbers.device) for w in self.weights]  # type: ignore[assignment]
-        trained, total_charge = self.weights[-2], self.weights[-1]
-        if not bool(trained[numbers].all()):
+            self.tables = [t.to(numbers.device) for t in self.tables]  # type: ignore[assignment]
+        if not bool(self.tables[0][numbers].all()):
             raise RuntimeError("an element of this system was not trained")
+        group, group_charge = torch.zeros_like(numbers), self.tables[1]
+        if self.by_molecule:
+            group, group_charge = self.molecules(numbers, inputs["edge_index"], inputs["edge_cell_shift"].detach())
+            if abs(float(group_charge.sum()) - float(self.tables[1])) > 1e-6:
+                raise RuntimeError(
+                    "charges of the molecules in this system do not add up to the total that the file was exported for: "
+                    "an ion that its table does not name, a molecule that came apart, or another total charge"
+                )
         coul, coul_r = self.once(inputs["coul_edge_index"], inputs["coul_edge_cell_shift"].detach())
         disp, disp_r = self.once(inputs["disp_edge_index"], inputs["disp_edge_cell_shift"].detach())
         index = [inputs["edge_index"], coul, disp]
@@ -182,7 +251,7 @@ class _PairStyle(nn.Module):
         for vectors in r:
             vectors.requires_grad_(True)
         rest, electrostatic, charge = self.energies(
-            self.weights[:-2], numbers, index[0], r[0], coul, r[1], disp, r[2], inputs["g_ewald"], total_charge
+            self.weights, numbers, index[0], r[0], coul, r[1], disp, r[2], inputs["g_ewald"], group, group_charge
         )
         energy = rest + electrostatic
         slopes = torch.autograd.grad([energy], r, allow_unused=True)
@@ -211,5 +280,5 @@ def _example(model: ForceField) -> tuple[Tensor, ...]:
     for pairs in (batch.edges, batch.edges.half(), batch.edges.half()):
         vectors = batch.positions[pairs.i] - batch.positions[pairs.j]
         lists += [torch.stack([pairs.i, pairs.j]), vectors.requires_grad_()]
-    g, total_charge = torch.tensor([0.3], dtype=torch.float64), torch.tensor([0.0], dtype=torch.float64)
-    return batch.numbers, *lists, g, total_charge
+    g = torch.tensor([0.3], dtype=torch.float64)
+    return batch.numbers, *lists, g, torch.tensor([0, 1, 1]), torch.zeros(2, dtype=torch.float64)

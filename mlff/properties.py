@@ -9,7 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlff.dynamics.trajectory import Thermo, Trajectory
+from mlff.dynamics.trajectory import Origin, Thermo, Trajectory
+from mlff.protocol import check_transport
 from mlff.transport import (
     Centres,
     Conductivity,
@@ -35,6 +36,9 @@ MOST_SAMPLES = 4000
 """Points of a density series; more steps are averaged in groups."""
 MOST_FRAMES = 200
 """Frames of a replica for radial distributions."""
+
+SAME_VOLUME = 1e-3
+"""Volumes that differ by a smaller share are one volume, typed as a rounded density."""
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +75,41 @@ def density(thermos: Sequence[Thermo]) -> Densities:
     return Densities(mean_of_series(series), series, dt)
 
 
+def check_replicas(runs: Mapping[str, tuple[Origin | Trajectory, Thermo]], *, for_transport: bool) -> None:
+    """Raise `ValueError` that names the run, unless all are of one liquid at one temperature and target pressure.
+
+    Transport asks for equal volumes and for dynamics that leave motion alone (`check_transport`), too. Of older files,
+    which do not record their dynamics, only Langevin dynamics is recognised: it conserves nothing.
+    """
+    first, (origin, thermo) = next(iter(runs.items()))
+    for name, (run, its) in runs.items():
+        if run.names != origin.names or not np.array_equal(run.numbers, origin.numbers):
+            raise ValueError(f"{name} has other molecules than {first}: replicas are runs of one box")
+        if for_transport:
+            _check_dynamics(name, run, its)
+            here, there = (float(t.volume_A3.mean(dtype=float)) for t in (its, thermo))
+            if abs(here - there) > SAME_VOLUME * there:
+                raise ValueError(
+                    f"{name}: volume_A3={here:.6g}, and {first} has {there:.6g}: transport is that of one volume"
+                )
+    known = [(name, run.conditions) for name, (run, _) in runs.items() if run.conditions is not None]
+    for key in ("temperature_K", "pressure_atm"):
+        told = [(name, getattr(conditions, key)) for name, conditions in known]
+        told = [(name, value) for name, value in told if np.isfinite(value)]
+        for name, value in told:
+            if value != told[0][1]:
+                raise ValueError(
+                    f"{name}: {key}={value:g}, and {told[0][0]} has {told[0][1]:g}: replicas have one target"
+                )
+
+
+def _check_dynamics(name: str, run: Origin | Trajectory, thermo: Thermo) -> None:
+    if run.conditions is not None:
+        check_transport(run.conditions.ensemble, run.conditions.temperature_damping_fs, f"{name}: ")
+    elif not np.isfinite(thermo.conserved_kcal_mol).all():
+        raise ValueError(f"{name} is one of Langevin dynamics, whose friction is part of its transport")
+
+
 def _grouped(values: NDArray[np.floating], group: int) -> Floats:
     whole = len(values) // group * group
     return np.asarray(values[len(values) - whole :], np.float64).reshape(-1, group).mean(axis=1)
@@ -85,13 +124,12 @@ def transport(
 ) -> Transport:
     """Viscosity, diffusion, conductivity and structure over replicas of one box at constant volume.
 
-    Raises `ValueError` where the trajectories do not say which atoms are a molecule, or were made by Langevin dynamics.
+    Raises `ValueError` where the trajectories do not say which atoms are a molecule, or as `check_replicas` does.
     """
-    for trajectory, thermo in runs:
+    for trajectory, _ in runs:
         if trajectory.fragments is None or trajectory.fragment_charges is None:
             raise ValueError("the trajectory does not name the molecule of each atom: no diffusion without")
-        if not np.isfinite(thermo.conserved_kcal_mol).all():
-            raise ValueError("the trajectory is one of Langevin dynamics, whose friction is part of its transport")
+    check_replicas({f"replica {k}": run for k, run in enumerate(runs)}, for_transport=True)
     temperature = float(np.mean([t.temperature_K.mean(dtype=float) for _, t in runs]))
     volume = float(np.mean([t.volume_A3.mean(dtype=float) for _, t in runs]))
     missing: dict[str, str] = {}
@@ -103,15 +141,17 @@ def transport(
         missing["viscosity"] = str(error)
     try:
         curves = displacements([_centres(t) for t, _ in runs], n_blocks=n_blocks)
-        resolved = eta.eta if eta is not None and eta.eta.value > 0 else None
+        positive = eta.eta if eta is not None and eta.eta.value > 0 else None
         found = self_diffusion(
             curves,
-            viscosity_mPa_s=resolved,
+            viscosity_mPa_s=positive,
             volume_A3=volume,
             temperature_K=temperature,
             start_ps=start_ps,
             end_ps=end_ps,
         )
+        if positive is None:
+            missing["self-diffusion, Yeh-Hummer"] = "there is no viscosity to correct with"
         if curves.charge.shape[2]:
             sigma = conductivity(curves, volume, temperature, start_ps=start_ps, end_ps=end_ps)
     except ValueError as error:
@@ -140,11 +180,12 @@ def _structure(trajectories: Sequence[Trajectory]) -> tuple[dict[str, RadialDist
     size = np.bincount(first.fragments)
     kinds = dict(zip(first.names, zip(first.fragment_charges, size, strict=True), strict=True))
     cations = [name for name, (charge, n) in kinds.items() if charge > 0 and n == 1]
-    chosen = [slice(None, None, -(-len(t.time_ps) // MOST_FRAMES)) for t in trajectories]
-    cells = np.concatenate([t.cells[c] for t, c in zip(trajectories, chosen, strict=True)])
+    # the same for all: statistical inefficiencies are counted in samples
+    chosen = slice(None, None, -(-max(len(t.time_ps) for t in trajectories) // MOST_FRAMES))
+    cells = [t.cells[chosen] for t in trajectories]
     if not cations:
         return _centre_distributions(trajectories, chosen, cells), {}
-    positions = np.concatenate([t.positions[c] for t, c in zip(trajectories, chosen, strict=True)]).astype(np.float64)
+    positions = [t.positions[chosen].astype(np.float64) for t in trajectories]
     radial, shells = {}, {}
     for cation in cations:
         centre = np.flatnonzero(np.array(first.names)[first.fragments] == cation)
@@ -161,9 +202,9 @@ def _structure(trajectories: Sequence[Trajectory]) -> tuple[dict[str, RadialDist
 
 
 def _centre_distributions(
-    trajectories: Sequence[Trajectory], chosen: Sequence[slice], cells: Floats
+    trajectories: Sequence[Trajectory], chosen: slice, cells: Sequence[Floats]
 ) -> dict[str, RadialDistribution]:
-    positions = np.concatenate([_centres(t).positions[c] for t, c in zip(trajectories, chosen, strict=True)])
+    positions = [_centres(t).positions[chosen] for t in trajectories]
     names = np.array(trajectories[0].names)
     kinds = list(dict.fromkeys(trajectories[0].names))
     pairs = [(a, b) for i, a in enumerate(kinds) for b in kinds[i:]]

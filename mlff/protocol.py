@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from mlff.dynamics.integrators import Ensemble
 from mlff.dynamics.simulation import Dynamics
 
 WEAKEST_DAMPING_FS = 1000.0
@@ -38,7 +39,7 @@ class Protocol:
         if self.settle.ensemble not in ("nvt", "csvr", "langevin"):
             raise ValueError(f"settle.ensemble={self.settle.ensemble}: nvt, csvr or langevin")
         if self.transport is not None:
-            check_transport(self.transport)
+            check_transport(self.transport.ensemble, self.transport.temperature_damping_fs, "transport.")
             if self.blocks * self.replicas < 2:
                 raise ValueError(
                     f"blocks={self.blocks} with replicas={self.replicas}: error bars need two blocks in all"
@@ -46,18 +47,18 @@ class Protocol:
         return self
 
 
-def check_transport(dynamics: Dynamics) -> None:
-    """Raise `ValueError` that says why transport cannot be taken from these dynamics."""
-    ensemble, damping = dynamics.ensemble, dynamics.temperature_damping_fs
+def check_transport(ensemble: Ensemble, temperature_damping_fs: float | None, where: str = "") -> None:
+    """Raise `ValueError` that says why transport cannot be taken from such dynamics; `where` precedes the key."""
     if ensemble == "langevin":
         raise ValueError(
-            "transport.ensemble=langevin: friction and noise on every atom slow diffusion and conserve no momentum, so "
+            f"{where}ensemble=langevin: friction and noise on every atom slow diffusion and conserve no momentum, so "
             "that viscosity and conductivity are those of the thermostat; take nve, nvt or csvr"
         )
     if ensemble not in ("nve", "nvt", "csvr"):
-        raise ValueError(f"transport.ensemble={ensemble}: a barostat moves the atoms; take nve, nvt or csvr")
+        raise ValueError(f"{where}ensemble={ensemble}: a barostat moves the atoms; take nve, nvt or csvr")
+    damping = temperature_damping_fs
     if ensemble != "nve" and damping is not None and damping < WEAKEST_DAMPING_FS:
         raise ValueError(
-            f"transport.temperature_damping_fs={damping:g}: a thermostat that fast disturbs transport; at least "
+            f"{where}temperature_damping_fs={damping:g}: a thermostat that fast disturbs transport; at least "
             f"{WEAKEST_DAMPING_FS:g}"
         )

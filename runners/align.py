@@ -11,12 +11,20 @@ from pydantic.dataclasses import dataclass
 
 from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
-from runners.force_fields import frames_only, load_labels, log_labels, open_force_field, saved_data, write_force_field
+from runners.force_fields import (
+    SavedForceField,
+    config_of,
+    frames_only,
+    load_labels,
+    log_labels,
+    open_force_field,
+    saved_data,
+    write_force_field,
+)
 from runners.systems import Target, load_system, size_of, target_of
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
-    from mlff.model import ForceField
     from runners.context import Context
     from runners.densities import Run
     from runners.rounds import Round
@@ -27,7 +35,7 @@ IMPATIENT = 2
 
 @plain_dataclass(frozen=True)
 class _Prepared:
-    model: ForceField
+    saved: SavedForceField
     labels: LabelSet
     aligned: list[Target]
     watched: list[Target]
@@ -82,7 +90,7 @@ class Align:
         saved = open_force_field(context)
         data = frames_only(context, saved_data(context, saved))
         labels = load_labels(context, data, {"checkpoint": saved.dispersion})
-        return _Prepared(saved.model, labels, *parts)
+        return _Prepared(saved, labels, *parts)
 
     def run(self, context: Context) -> dict[str, float]:
         """Rounds until every error bar covers its target, or no more help; the best round is kept."""
@@ -98,7 +106,8 @@ class Align:
         precision = Precision(self.precision_g_cm3, self.longest)
         runs = Densities(context, context.md, self.relaxation, precision)
         rounds = Rounds(context, self.alignment, p.labels, runs)
-        model, found = p.model, {t.name: runs.first(t, p.model, "round 0") for t in (*p.aligned, *p.watched)}
+        model = p.saved.model
+        found = {t.name: runs.first(t, model, "round 0") for t in (*p.aligned, *p.watched)}
         done = [rounds.close(0, model, found, p.aligned)]
         while not self._enough(context, done, p.aligned):
             model = rounds.align(len(done), done[-1], done[-2] if len(done) > 1 else None, p.aligned)
@@ -134,7 +143,7 @@ class Align:
         if best.index:  # else nothing has changed
             for target in p.watched if self.final_ps is None else (*p.aligned, *p.watched):
                 after[target.name] = rounds.runs.again(target, best.model, after[target.name], "after", self.final_ps)
-        write_force_field(context.output_dir / "model", best.model, p.labels, context.config)
+        write_force_field(context.output_dir / "model", best.model, p.labels, config_of(context, p.saved))
         context.tracker.artifact(context.output_dir / "model", "model")
         results = _report(context, p, first, best, after)
         results |= rounds.errors(first.model, best.model)

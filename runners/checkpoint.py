@@ -162,7 +162,8 @@ class CountStore:
     def _verified(self) -> int:
         """Follow the journal as far as it holds, and cut it there."""
         done, kept = 0, []
-        for line in self._journal.read_text(encoding="utf-8").splitlines() if self._journal.exists() else []:
+        text = self._journal.read_text(encoding="utf-8") if self._journal.exists() else ""
+        for line in text.splitlines():
             try:
                 start, stop, checksum, seconds = line.split()
                 block = slice(int(start), int(stop))
@@ -174,8 +175,10 @@ class CountStore:
                 break
             done, self.seconds = block.stop, self.seconds + spent
             kept.append(line + "\n")
-        if self._journal.exists():
-            self._journal.write_text("".join(kept), encoding="utf-8")
+        if "".join(kept) != text:
+            unfinished = self._journal.with_suffix(".part")
+            unfinished.write_text("".join(kept), encoding="utf-8")
+            unfinished.replace(self._journal)
         return done
 
 

@@ -79,11 +79,13 @@ class Compare:
 
     def _find(self, client: MlflowClient) -> list[Run]:
         """Finished runs of the query, those of a sweep for the sweep, each job's latest; raises `UserError`."""
+        from runners.store import all_experiments
+
         asked = self._by_id(client) if self.runs else self._by_query(client)
         found = {run.info.run_id: run for run in asked if not _is_sweep(run)}
         for sweep in filter(_is_sweep, asked):
             below = f"tags.`mlflow.parentRunId` = '{sweep.info.run_id}'"
-            found |= {r.info.run_id: r for r in _search(client, [sweep.info.experiment_id], below) if not _is_sweep(r)}
+            found |= {r.info.run_id: r for r in _search(client, all_experiments(client), below) if not _is_sweep(r)}
         ended = [r for r in found.values() if r.info.status == "FINISHED" and "lsmrun.pruned" not in r.data.tags]
         if not ended:
             raise UserError(f"{self._query()}: no finished run among {len(found)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,12 +11,14 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.checkpoint import Cache, Throttle, cache_key, read_arrays, write_arrays
+from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import (
     SavedForceField,
+    config_of,
     frames_only,
     load_labels,
     log_labels,
+    own_split,
     read_force_field,
     record_errors,
     saved_data,
@@ -25,12 +27,15 @@ from runners.force_fields import (
 from runners.models import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlff.datasets import LabelSet
     from mlff.distillation import Distillation, Sorted
     from mlff.distiller import Distiller
     from mlff.frames import Configuration
     from mlff.model import ForceField
     from mlff.opinions import Opinions
+    from mlff.training.losses import Weights
     from runners.context import Context
 
 LEAST = 3
@@ -41,7 +46,8 @@ class Prepared:
     """Models, their labels, and frames of liquids with the name of each."""
 
     members: list[SavedForceField]
-    labels: LabelSet
+    labels: list[LabelSet]
+    """The same frames for each member, divided as it was trained with."""
     frames: list[Configuration]
     names: list[str]
 
@@ -81,9 +87,17 @@ class Distill:
         for name in set(names):
             if names.count(name) < 3:
                 raise UserError(f"runner.trajectories: {names.count(name)} frames of {name}, at least 3 are needed")
-        data = frames_only(context, saved_data(context, members[0]))
-        labels = load_labels(context, data, {m.path.parent.name: m.dispersion for m in members})
-        return Prepared(members, labels, frames, names)
+        return Prepared(members, self._labels(context, members), frames, names)
+
+    def _labels(self, context: Context, members: list[SavedForceField]) -> list[LabelSet]:
+        first = frames_only(context, saved_data(context, members[0]))
+        divided = [first, *(own_split(replace(first, split_seed=None), m) for m in members[1:])]
+        learned = {m.path.parent.name: m.dispersion for m in members}
+        by_seed = {d.split_seed: d for d in divided}
+        loaded = {seed: load_labels(context, data, learned) for seed, data in by_seed.items()}
+        for labels in loaded.values():
+            check_weights(self.distillation, labels, [m.model for m in members], context.overrides)
+        return [loaded[d.split_seed] for d in divided]
 
     def run(self, context: Context) -> dict[str, float]:
         """Do everything and return the key results."""
@@ -92,14 +106,16 @@ class Distill:
         torch.set_num_threads(1)
         p: Prepared = context.prepared
         models = [member.model for member in p.members]
-        log_labels(context, p.labels)
         base, results = best_member(context, models, p.labels)
+        labels = p.labels[base]
+        log_labels(context, labels)
         opinions, liquids, found = _asked(context, models, base, p, self.distillation)
         results |= found
-        student = taught(context, models[base], liquids, p.labels, self.distillation)
-        write_force_field(context.output_dir / "model", student, p.labels, context.config)
+        student = taught(context, models[base], liquids, labels, self.distillation)
+        config = config_of(context, p.members[0])
+        write_force_field(context.output_dir / "model", student, labels, config)
         context.tracker.artifact(context.output_dir / "model", "model")
-        results |= _gain(context, models, base, student, opinions, p, pictures=self.pictures)
+        results |= _gain(context, models, base, student, opinions, p.names, labels, pictures=self.pictures)
         if self.stable_ps:
             results |= _stability(context, {"student": student, "best_member": models[base]}, p, self)
         context.tracker.metrics(results)
@@ -132,15 +148,15 @@ SHOWN = (
 )
 
 
-def best_member(context: Context, models: list[ForceField], labels: LabelSet) -> tuple[int, dict[str, float]]:
-    """The member with the smallest force error on validation clusters (training ones where there are none)."""
+def best_member(context: Context, models: list[ForceField], labels: list[LabelSet]) -> tuple[int, dict[str, float]]:
+    """The member with the smallest force error on its own validation clusters (training ones where there are none)."""
     from mlff.scores import compare
 
-    frames = labels.valid or labels.train
     errors = []
     with context.phase("members", total=len(models), unit="models") as advance:
-        for k, model in enumerate(models):
-            errors.append(compare(model, frames, labels.dispersion).errors()["forces/mae_meV_per_A"])
+        for k, (model, own) in enumerate(zip(models, labels, strict=True)):
+            frames = own.valid or own.train
+            errors.append(compare(model, frames, own.dispersion).errors()["forces/mae_meV_per_A"])
             advance(k + 1)
     base = errors.index(min(errors))
     told = ", ".join(f"{e:.1f}" for e in errors)
@@ -148,6 +164,29 @@ def best_member(context: Context, models: list[ForceField], labels: LabelSet) ->
         f"force MAE of the members on validation clusters, meV/Å: {told}; the student starts as {base}"
     )
     return base, {f"member/{k}/valid_forces_mae_meV_per_A": e for k, e in enumerate(errors)}
+
+
+def usable_weights(d: Distillation, labels: LabelSet, models: Sequence[ForceField]) -> Weights:
+    """Weights of the clusters' labels that the set has and the models predict; the others are null."""
+    from mlff.training.losses import Weights
+
+    charged = all(m.charge is not None for m in models)
+    kept = {
+        name: w
+        for name, w in d.clusters.given().items()
+        if name in labels.labels and (charged or name not in ("charges", "dipole"))
+    }
+    return Weights(**kept)
+
+
+def check_weights(d: Distillation, labels: LabelSet, models: Sequence[ForceField], overrides: Sequence[str]) -> None:
+    """Raise `UserError` for a typed weight above zero on a label that the set lacks, or that the models do not predict."""
+    used = usable_weights(d, labels, models).given()
+    for name, weight in d.clusters.given().items():
+        key = f"distillation.clusters.{name}"
+        if weight > 0 and name not in used and any(o.lstrip("+").startswith(f"{key}=") for o in overrides):
+            lacking = "the models have no charges" if name in labels.labels else f"{labels.name} has no label {name}"
+            raise UserError(f"{key}={weight:g}: {lacking} (labels: {', '.join(labels.labels)})")
 
 
 def _asked(
@@ -186,11 +225,13 @@ def taught(context: Context, model: ForceField, liquids: Sorted, labels: LabelSe
     """The student at the end of its lessons; a killed run goes on where it was."""
     from mlff.distiller import Distiller, lessons
 
+    d = replace(d, clusters=usable_weights(d, labels, [model]))
     with context.phase("lessons"):
         made = lessons(model, liquids, labels.train, labels.valid, labels.dispersion, d)
     distiller = Distiller(made, d, context.seed, context.threads)
     about = {k: context.config.get(k) for k in ("runner", "data", "distillation", "checkpoint")}
     about |= {"seed": context.seed, "labels": dict(labels.checksums), "weights": _digest(model, liquids)}
+    about |= {"code": code_digest("mlff/**/*")}
     cache = Cache(context.home, cache_key("distillation", about), about)
     path, throttle = cache.folder / "state.npz", Throttle()
     with cache.alone(context.progress.say):
@@ -231,7 +272,8 @@ def _gain(
     base: int,
     student: ForceField,
     opinions: list[Opinions],
-    p: Prepared,
+    names: list[str],
+    labels: LabelSet,
     *,
     pictures: bool,
 ) -> dict[str, float]:
@@ -242,15 +284,15 @@ def _gain(
     from mlff.opinions import ask
     from mlff.scores import compare
 
-    part = "test" if p.labels.test else "valid" if p.labels.valid else "train"
-    frames = getattr(p.labels, part)
+    part = "test" if labels.test else "valid" if labels.valid else "train"
+    frames = getattr(labels, part)
     context.tracker.tags({"lsmrun.scored_on": part})
     with context.phase(f"errors on {part}", total=len(frames), unit="frames") as advance:
-        compared = compare(student, frames, p.labels.dispersion, advance)
+        compared = compare(student, frames, labels.dispersion, advance)
     results = record_errors(context, compared, part, pictures=pictures)
-    best = compare(models[base], frames, p.labels.dispersion).errors()
+    best = compare(models[base], frames, labels.dispersion).errors()
     results |= {f"best_member/{name.replace('/', '_')}": value for name, value in best.items()}
-    held = [k for k, out in enumerate(held_out(p.names)) if out]
+    held = [k for k, out in enumerate(held_out(names)) if out]
     said = ask([student], [opinions[k].configuration for k in held], threads=context.threads)
 
     def away(forces: list[Any]) -> float:

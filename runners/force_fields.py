@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runners.context import Context
 
 FORMAT = "lsmrun-force-field-1"
+DIVIDING = ("train", "valid", "valid_fraction", "test_fraction", "split")
+"""Keys of label sets that decide which frames are held out."""
 KEY_RESULTS = ("energy/mae_meV_per_atom", "forces/mae_meV_per_A", "charges/mae_e", "dipole/mae_D")
 
 
@@ -57,6 +59,7 @@ def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config:
         "frames": len(labels.train),
         "molecule_charges": sorted({q for frame in labels.train for q in _molecule_charges(frame.configuration)}),
         "checksums": dict(labels.checksums),
+        "split_seed": labels.split_seed,
         "credit": labels.credit,
     }
     about = yaml.safe_dump({"format": FORMAT, "labels": learned, "config": config}, sort_keys=False, allow_unicode=True)
@@ -142,12 +145,34 @@ def _fetch(name: str, sha256: str, url: str, folder: Path) -> Path:
 
 
 def saved_data(context: Context, saved: SavedForceField) -> Any:
-    """The data that were typed, else those that the model was trained on; raises `UserError` where it has none."""
-    if any(o.lstrip("+").startswith(("data=", "data.", "experiment=")) for o in context.overrides):
-        return context.data
+    """The data that were typed, else those that the model was trained on; raises `UserError` where it has none.
+
+    Where both are the same, so are the frames held out: a model is not judged by frames that it has learned.
+    """
+    if data_typed(context):
+        return own_split(context.data, saved)
     if "data" not in saved.config:
         raise UserError(f"checkpoint={context.checkpoint}: does not say what it was trained on; give data=...")
-    return build(saved.config["data"], "data")
+    return own_split(build(saved.config["data"], "data"), saved)
+
+
+def data_typed(context: Context) -> bool:
+    """Whether the command says which data it means."""
+    return any(o.lstrip("+").startswith(("data=", "data.", "experiment=")) for o in context.overrides)
+
+
+def own_split(data: Any, saved: SavedForceField) -> Any:
+    """`data` with the parts that the model was trained with, where these are its own."""
+    own = saved.config.get("data", {})
+    if not all(own.get(key, KeyError) == getattr(data, key, ValueError) for key in DIVIDING):
+        return data
+    seed = saved.labels.get("split_seed", saved.config.get("seed"))  # models of earlier versions say only the second
+    return data if data.split_seed is not None else replace(data, split_seed=seed)
+
+
+def config_of(context: Context, saved: SavedForceField) -> dict[str, Any]:
+    """The configuration to save with a model that learned from `saved_data`: these are its data, typed or not."""
+    return context.config if data_typed(context) else {**context.config, "data": saved.config["data"]}
 
 
 def log_labels(context: Context, labels: LabelSet) -> None:

@@ -162,7 +162,13 @@ class LoopStages:
 
     def _data(self, made: Made) -> list[str]:
         files = as_value([str(p) for p in made.labels])
-        return ["data=labelled", f"data.train={files}", f"data.test_fraction={self.loop.test_fraction}"]
+        return [
+            "data=labelled",
+            f"data.train={files}",
+            "data.split=growing",  # no model of an early round has learned what a later one is tested with
+            f"data.split_seed={self.context.seed}",  # all members are judged by the same frames
+            f"data.test_fraction={self.loop.test_fraction}",
+        ]
 
     def _training(self, made: Made) -> list[str]:
         pictures = f"runner.pictures={show(self.loop.pictures)}"

@@ -56,6 +56,8 @@ class Properties:
         p: _Prepared = context.prepared
         if p.models is None:
             assert p.found is not None
+            if p.found.warning:
+                context.progress.warn(p.found.warning)
             return report(context, p.found, pictures=self.pictures)
         if p.models.warning:
             context.progress.warn(p.models.warning)

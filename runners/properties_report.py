@@ -33,10 +33,7 @@ class Line:
 
     def text(self, system: System) -> str:
         """`density: 1.053 ± 0.004 g/cm3 (measured 1.06 at 298 K, ...)`."""
-        e = self.estimate.scaled(self.factor)
-        figure = f"{e.value:{self.digits}} ± {e.error:.2g} {self.unit}".rstrip()
-        if self.unresolved:
-            figure = f"not resolved ({figure}); {self.unresolved}"
+        figure = _figure(self.estimate.scaled(self.factor), self.unresolved, self.digits, self.unit)
         known = [
             f"\n    {kind} {m.value:.5g}{f' at {m.temperature_K:g} K' if m.temperature_K else ''} ({m.source})"
             for kind, m in self.known(system).items()
@@ -58,9 +55,16 @@ class Line:
         unit = f"_{unit}" if unit else ""
         where = "unresolved" if self.unresolved else "md"
         found = {f"{where}/{name}{unit}": self.estimate.value}
-        if np.isfinite(self.estimate.error):
+        if self.estimate.has_error:
             found[f"{where}/{name}_error{unit}"] = self.estimate.error
         return found
+
+
+def _figure(e: Estimate, unresolved: str | None, digits: str = ".4g", unit: str = "") -> str:
+    """`1.053 ± 0.004 g/cm3`, or `not resolved (...); why`; an error that says nothing is not printed."""
+    error = f" ± {e.error:.2g}" if e.has_error else ""
+    figure = f"{e.value:{digits}}{error} {unit}".rstrip()
+    return f"not resolved ({figure}); {unresolved}" if unresolved else figure
 
 
 def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float]:
@@ -70,7 +74,7 @@ def report(context: Context, found: Found, *, pictures: bool) -> dict[str, float
     transport = found.transport
     if transport is not None:
         text += [f"{name}: not resolved; {reason}" for name, reason in transport.missing.items()]
-        text += _windows(transport) + _structure(transport)
+        text += _windows(transport) + _structure(transport, found.n_replicas)
         context.tracker.metrics({"md/temperature_K": transport.temperature_K, "md/volume_A3": transport.volume_A3})
         _check_temperature(context, transport)
     context.progress.say("properties; ± is half of the 95 % confidence interval")
@@ -100,10 +104,11 @@ def _lines(found: Found) -> Iterator[Line]:
     t = found.transport
     if t is None:
         return
+    unknown = None
     if t.viscosity is not None:
         e, short = t.viscosity.eta, t.viscosity.too_short
-        why = what_it_takes(e, n_replicas=n, too_short=short)
-        yield Line("viscosity", "viscosity:mPa_s", "mPa s", e, why, "viscosity_mPa_s")
+        unknown = what_it_takes(e, n_replicas=n, too_short=short)
+        yield Line("viscosity", "viscosity:mPa_s", "mPa s", e, unknown, "viscosity_mPa_s")
     for d in t.diffusion:
         why = what_it_takes(d.in_box, n_replicas=n, diffusive=d.window.diffusive)
         name, unit = clean(d.name), "1e-10 m2/s"
@@ -111,7 +116,8 @@ def _lines(found: Found) -> Iterator[Line]:
             f"self-diffusion of {d.name}, in this box", f"diffusion_box_{name}:m2_s", unit, d.in_box, why, factor=1e10
         )
         if d.corrected is not None:
-            corrected = why or what_it_takes(d.corrected, n_replicas=n)
+            # a correction by a viscosity that is not known is none
+            corrected = why or (unknown and f"viscosity: {unknown}") or what_it_takes(d.corrected, n_replicas=n)
             label = f"self-diffusion of {d.name}, Yeh-Hummer"
             yield Line(label, f"diffusion_{name}:m2_s", unit, d.corrected, corrected, factor=1e10)
     yield from _ion_lines(t, n)
@@ -146,9 +152,11 @@ def _ion_lines(t: Transport, n: int) -> Iterator[Line]:
                 yield Line(label, f"transference_{frame}", "", e, collective(e))
     for cation, shells in t.shells.items():
         for name, e in shells.shares.items():
-            yield Line(f"share of {cation} as {name}", f"share_{clean(cation)}_{name}", "", e)
+            why = what_it_takes(e, n_replicas=n)
+            yield Line(f"share of {cation} as {name}", f"share_{clean(cation)}_{name}", "", e, why)
         for name, e in shells.coordination.items():
-            yield Line(f"{name} in the shell of {cation}", f"shell_{clean(cation)}_{clean(name)}", "", e)
+            why = what_it_takes(e, n_replicas=n)
+            yield Line(f"{name} in the shell of {cation}", f"shell_{clean(cation)}_{clean(name)}", "", e, why)
 
 
 def _windows(t: Transport) -> list[str]:
@@ -164,9 +172,12 @@ def _windows(t: Transport) -> list[str]:
     return rows
 
 
-def _structure(t: Transport) -> list[str]:
+def _structure(t: Transport, n: int) -> list[str]:
+    from mlff.transport.resolved import what_it_takes
+
     rows = [
-        f"{pair}: first shell to {r.first_minimum_A:.2f} Å, coordination number {r.n_first_shell}"
+        f"{pair}: first shell to {r.first_minimum_A:.2f} Å, coordination number "
+        + _figure(r.n_first_shell, what_it_takes(r.n_first_shell, n_replicas=n))
         for pair, r in t.radial.items()
         if r.first_minimum_A is not None and r.n_first_shell is not None
     ]

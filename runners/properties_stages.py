@@ -41,6 +41,8 @@ class Found:
     densities: Densities | None
     transport: Transport | None
     n_replicas: int
+    warning: str | None = None
+    """What to tell the user before the results."""
 
 
 def replica_seeds(seed: int, n: int) -> list[int]:
@@ -49,19 +51,42 @@ def replica_seeds(seed: int, n: int) -> list[int]:
 
 
 def read_runs(paths: Sequence[str], p: Protocol) -> Found:
-    """Properties from trajectories of `runner=md`: density where the volume moved, transport where it did not."""
-    from mlff.dynamics.trajectory import read_thermo, read_trajectory
-    from mlff.properties import density, transport
+    """Properties from trajectories of `runner=md`: density where the volume moved, transport where it did not.
 
-    thermos = [read_thermo(Path(p).expanduser()) for p in paths]
+    Raises `UserError` where the files are no replicas of one liquid, or of dynamics that give no transport.
+    """
+    from mlff.dynamics.trajectory import read_origin, read_thermo, read_trajectory
+    from mlff.properties import check_replicas, density, transport
+
+    files = [Path(path).expanduser() for path in paths]
+    if len({f.resolve() for f in files}) < len(files):
+        raise UserError("runner.trajectory: a file is given twice; replicas are independent runs")
+    runs = {str(f): (read_origin(f), read_thermo(f)) for f in files}
+    thermos = [thermo for _, thermo in runs.values()]
     constant = [bool(np.ptp(t.volume_A3) <= FLAT * t.volume_A3.mean()) for t in thermos]
     if len(set(constant)) > 1:
         raise UserError("runner.trajectory: runs at constant volume and at constant pressure cannot be averaged")
+    try:
+        check_replicas(runs, for_transport=constant[0])
+    except ValueError as error:
+        raise UserError(f"runner.trajectory: {error}") from error
     if not constant[0]:
-        return Found(density(thermos), None, len(paths))
-    runs = [(read_trajectory(Path(p).expanduser()), t) for p, t in zip(paths, thermos, strict=True)]
-    found = transport(runs, n_blocks=p.blocks, start_ps=p.fit_start_ps, end_ps=p.fit_end_ps)
-    return Found(None, found, len(paths))
+        return Found(density(thermos), None, len(files))
+    found = transport(
+        [(read_trajectory(f), thermo) for f, thermo in zip(files, thermos, strict=True)],
+        n_blocks=p.blocks,
+        start_ps=p.fit_start_ps,
+        end_ps=p.fit_end_ps,
+    )
+    silent = [name for name, (origin, _) in runs.items() if origin.conditions is None]
+    return Found(None, found, len(files), _unknown_dynamics(silent) if silent else None)
+
+
+def _unknown_dynamics(names: Sequence[str]) -> str:
+    return (
+        f"{', '.join(names)}: written before trajectories told how they were made; transport is right only if that was "
+        "nve, or nvt or csvr with temperature_damping_fs of 1000 or more"
+    )
 
 
 class Simulation:

@@ -250,11 +250,30 @@ def renew_page(page: Path, tables: Sequence[Table], records: Mapping[str, Mappin
     page.write_text(text, encoding="utf-8")
 
 
+def commit(files: Sequence[Path], message: str) -> None:
+    """Commit these files and nothing else; if that cannot be, say why and leave them to the next row's commit.
+
+    It cannot be outside a git checkout, and where something of these files is staged: that is somebody's own work.
+    """
+    names = [str(path.resolve()) for path in files]
+    steps = (
+        (["diff", "--cached", "--quiet"], "no git checkout, or changes of the page are staged"),
+        (["add", "--intent-to-add"], "git add failed"),
+        (["commit", "--quiet", "--message", message], "git commit failed"),
+    )
+    for step, complaint in steps:
+        done = subprocess.run(["git", *step, "--", *names], cwd=files[0].parent, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr or done.stdout).strip().splitlines()[-1:] if step[0] != "diff" else []
+            print(f"  not committed: {': '.join([complaint, *reason])}", file=sys.stderr, flush=True)
+            return
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill one page; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m runners.record", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("page", type=Path, help="the YAML file beside the Markdown page")
-    parser.add_argument("--commit", action="store_true", help="commit each finished row")
+    parser.add_argument("--commit", action="store_true", help="commit each finished row, in a git checkout")
     parser.add_argument("--list", action="store_true", help="only say what is missing")
     parser.add_argument("--only", action="append", help='rows whose "table/name" contains this; more than one in order')
     parser.add_argument("--rekey", action="store_true", help="name the rows anew after a change that alters no result")
@@ -290,9 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_records(path, records)
             renew_page(page, tables, records)
             if options.commit:
-                files = [str(path), str(page)]
-                subprocess.run(["git", "add", *files], check=True)
-                subprocess.run(["git", "commit", "-qm", f"Record {row.name}, seed {seed}", "--", *files], check=True)
+                commit([path, page], f"Record {row.name}, seed {seed}")
     with alone(options.page):
         renew_page(page, tables, read_records(path))
     return int(failed > 0)

@@ -161,7 +161,7 @@ class Rounds:
         from mlff.alignment.terms import taken
         from mlff.read_out import ready_for_read_out
 
-        frames = taken(self.labels.train, self.alignment.clusters)
+        frames = taken(self.labels.train, self.alignment.clusters or len(self.labels.train))
         return ready_for_read_out(frames, model, network_alone(model), self.labels.dispersion)
 
     def _tell(self, index: int, aligner: Aligner) -> None:

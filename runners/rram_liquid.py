@@ -200,7 +200,8 @@ def trained(context: Context, parameters: RramParameters, dataset: Dataset, seed
 
     complete = parameters.for_data(dataset.encoding)
     with context.phase("devices"):
-        few = dataset.train.inputs.take(np.arange(min(complete.device.adc_samples, len(dataset.train))))
+        n, wanted = len(dataset.train), complete.device.adc_samples
+        few = dataset.train.inputs.take(np.linspace(0, n - 1, min(wanted, n)).astype(np.int64))  # sets may go by class
         steps = steps_for(dataset.encoding, complete, few, seed=seed, part="calibration")
         encoder = calibrated(build_encoder(complete, steps.n_in, seed), steps, threads=context.threads)
     settings = {name: getattr(complete, name) for name in OPEN}

@@ -174,7 +174,7 @@ class Stretch:
         frame is saved and the stretch cleared.
         """
         from mlff.dynamics.engines import integrator_of
-        from mlff.dynamics.simulation import BlowUp, State, simulate
+        from mlff.dynamics.simulation import BlowUp, State, conditions_of, simulate
         from mlff.dynamics.trajectory import Recorder, merge
 
         path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
@@ -186,7 +186,7 @@ class Stretch:
             self._reopen(ended.step, end)
         known = read_arrays(self.folder / "state.npz")
         state = None if known is None else State.of(known)
-        recorder = Recorder(atoms, names)
+        recorder = Recorder(atoms, names, conditions_of(dynamics, temperature_K))
         self._drop_parts_after(state.step if state else -1)
         with self.context.phase(self.name, total=dynamics.n_steps, unit="steps") as advance:
             advance(state.step if state else 0)

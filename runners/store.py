@@ -123,11 +123,17 @@ def experiment_id(store: Store, client: MlflowClient, name: str) -> str:
             return str(made_by_another.experiment_id)
 
 
+def all_experiments(client: MlflowClient) -> list[str]:
+    """Ids of all experiments of the store."""
+    return [str(e.experiment_id) for e in client.search_experiments()]
+
+
 def mark_stale_runs(client: MlflowClient) -> list[str]:
     """Mark RUNNING runs of this host as KILLED if their process is gone; returns their ids."""
     stale = []
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    for run in client.search_runs(experiments, filter_string="attributes.status = 'RUNNING'", max_results=1000):
+    for run in client.search_runs(
+        all_experiments(client), filter_string="attributes.status = 'RUNNING'", max_results=1000
+    ):
         if process_is_gone(run.data.tags):
             client.set_tag(run.info.run_id, "lsmrun.error", "killed: the process is gone")
             client.set_terminated(run.info.run_id, "KILLED")
@@ -150,29 +156,28 @@ def find_named(client: MlflowClient, name: str) -> str | None:
     """The id of the latest finished run of this name, in any experiment."""
     if "'" in name:
         return None
-    experiments = [e.experiment_id for e in client.search_experiments()]
     wanted = f"attributes.run_name = '{name}' AND attributes.status = 'FINISHED'"
-    runs = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    runs = client.search_runs(all_experiments(client), wanted, max_results=1, order_by=["attributes.start_time DESC"])
     return runs[0].info.run_id if runs else None
 
 
-def finished_jobs(client: MlflowClient, experiment: str, parent: str) -> set[str]:
-    """Hashes of the jobs that are finished in the sweep of this parent run."""
+def finished_jobs(client: MlflowClient, parent: str) -> set[str]:
+    """Hashes of the jobs that are finished in the sweep of this parent run, one over several data sets included."""
     wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'FINISHED'"
     found: set[str] = set()
-    token = None
+    experiments, token = all_experiments(client), None
     while token is None or token:
-        page = client.search_runs([experiment], filter_string=wanted, max_results=1000, page_token=token)
+        page = client.search_runs(experiments, filter_string=wanted, max_results=1000, page_token=token)
         found |= {run.data.tags.get("lsmrun.job", "") for run in page}
         token = page.token or ""
     return found
 
 
-def settle(client: MlflowClient, experiment: str, parent: str, patience_s: float = 10.0) -> None:
+def settle(client: MlflowClient, parent: str, patience_s: float = 10.0) -> None:
     """Mark runs of workers that were ended with their sweep as KILLED, as soon as their processes are gone."""
     running = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'RUNNING'"
-    until = time.monotonic() + patience_s
-    while client.search_runs([experiment], filter_string=running, max_results=1) and time.monotonic() < until:
+    experiments, until = all_experiments(client), time.monotonic() + patience_s
+    while client.search_runs(experiments, filter_string=running, max_results=1) and time.monotonic() < until:
         if not mark_stale_runs(client):
             time.sleep(0.2)
 

@@ -64,14 +64,14 @@ class Tracker:
         create(self.store)
         client = self._client = self.store.client()
         experiment = experiment_id(self.store, client, label.experiment)
-        tags = {**self._tags, **label.tags, "lsmrun.job": label.job}
+        parent = {"mlflow.parentRunId": label.parent} if label.parent else {}  # a job is of the sweep that ends it
+        tags = {**self._tags, **label.tags, "lsmrun.job": label.job, **parent}
         self._tags = {}
         with self.store.lock():
             mark_stale_runs(client)
             ended = find_ended(client, experiment, label.job, go_on_with) if resume else None
             if ended is None:
-                parent = {"mlflow.parentRunId": label.parent} if label.parent else {}
-                run = client.create_run(experiment, tags=_short(tags | parent), run_name=cut(label.name, LONGEST_NAME))
+                run = client.create_run(experiment, tags=_short(tags), run_name=cut(label.name, LONGEST_NAME))
                 self.run_id = run.info.run_id
             else:
                 self._go_on(client, ended, tags)
@@ -89,12 +89,12 @@ class Tracker:
     def finished_jobs(self) -> set[str]:
         """Hashes of the jobs that are finished below this run, that of a sweep."""
         client, run_id = self._open()
-        return finished_jobs(client, client.get_run(run_id).info.experiment_id, run_id)
+        return finished_jobs(client, run_id)
 
     def settle(self) -> None:
         """Mark the runs below this one as KILLED whose processes were ended with the sweep."""
         client, run_id = self._open()
-        settle(client, client.get_run(run_id).info.experiment_id, run_id)
+        settle(client, run_id)
 
     # --- what is recorded
 

@@ -95,11 +95,14 @@ def channel_counts(steps: Events) -> NDArray[np.uint16]:
 
 
 def squeezed_width(events: Events, steps: int, bin_ms: float = 1.0) -> NDArray[np.float64]:
-    """Width of a step in ms, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps) bins."""
+    """Width of a step in ms, `(n,)`: a recording of D bins is cut into at most `steps` parts of ceil(D / steps) bins.
+
+    D = ceil(time of the last event in bins) + 1, as published: the bin of the last event and an empty one behind it.
+    """
     filled = np.diff(events.offsets) > 0
     last = np.zeros(len(events), np.int64)
     last[filled] = events.packed[events.offsets[1:][filled] - 1] >> 16
-    return np.asarray(bin_ms * np.ceil((last // bin_ms + 1) / steps), np.float64)
+    return np.asarray(bin_ms * np.ceil((last // bin_ms + 2) / steps), np.float64)
 
 
 def rebinned(events: Events, channels: NDArray[np.int64], n_in: int, steps: int, width: NDArray[np.float64]) -> Events:

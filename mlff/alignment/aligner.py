@@ -22,7 +22,6 @@ from mlff.training.passes import TrainingPass
 
 Arrays = dict[str, NDArray[Any]]
 Save = Callable[[Callable[[], Arrays]], None]
-CLUSTER_BATCH = 32
 STALLED, STALLED_STEPS = 0.01, 5
 """The line search ends where the loss has fallen by less than this share in so many steps."""
 
@@ -73,7 +72,8 @@ class Aligner:
     def value(self) -> tuple[float, Tensor]:
         """Loss over all liquids and clusters, and its gradient."""
         found = list(self.pool.map(self._liquid, self.frames))
-        parts = list(self.pool.map(self._cluster_batch, range(0, len(self.clusters), CLUSTER_BATCH)))
+        starts = range(0, len(self.clusters), self.options.cluster_batch)
+        parts = list(self.pool.map(self._cluster_batch, starts))
         loss = sum(f[0] for f in found) / len(found)
         gradient = sum((f[1] for f in found), start=torch.zeros(())) / len(found)
         sizes = np.array([len(a.frame) for a in self.frames])
@@ -100,7 +100,7 @@ class Aligner:
         return float(loss.detach()), gradient, changed, by_energy, missed
 
     def _cluster_batch(self, start: int) -> tuple[float, Tensor]:
-        frames = self.clusters[start : start + CLUSTER_BATCH]
+        frames = self.clusters[start : start + self.options.cluster_batch]
         return self._cluster_loss(frames)
 
     def _cluster_loss(self, frames: Sequence[ReadyFrame]) -> tuple[float, Tensor]:
@@ -153,7 +153,7 @@ class Aligner:
             losses.append(loss + o.weights.energy * n * changed**2)
             self._move(gradient, rate)
             if self.clusters:
-                chosen = rng.permutation(len(self.clusters))[:CLUSTER_BATCH]
+                chosen = rng.permutation(len(self.clusters))[: o.cluster_batch]
                 self._move(self._cluster_loss([self.clusters[k] for k in chosen])[1], rate)
         return float(np.mean(losses))
 

@@ -62,7 +62,10 @@ class Alignment:
     free_elements: Annotated[bool, Field(description="let energies of elements drift")] = True
     most_atm: Annotated[float, Field(gt=0, le=500, description="largest change of pressure in one round")] = 500.0
     frames: Annotated[int, Field(ge=3, description="of each liquid; every third is for validation")] = 30
-    clusters: Annotated[int, Field(ge=1, description="labelled clusters that take part at every step")] = 256
+    clusters: Annotated[int | None, Field(ge=1, description="labelled clusters that take part; null = all")] = 256
+    cluster_batch: Annotated[
+        int, Field(ge=1, description="clusters whose energies share a zero; sgd: of a step, drawn from those above")
+    ] = 32
     weights: AlignmentWeights = field(default_factory=AlignmentWeights)
 
 

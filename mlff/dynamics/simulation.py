@@ -160,20 +160,19 @@ def simulate(
     `save_every_fs` the state; records of a step come before its state. At each of these states the calculator forgets
     its lists, so that a run from there is the unbroken run bit for bit. Raises `BlowUp`.
     """
-    target = dynamics.temperature_K or temperature_K
-    if target is None:
-        raise ValueError("temperature_K: has no value; give md.temperature_K=...")
+    conditions = conditions_of(dynamics, temperature_K)
+    limits = _Limits.of(atoms, state)
     atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
     if not atoms.has("momenta"):
-        set_velocities(atoms, target, seed)
+        set_velocities(atoms, conditions.temperature_K, seed)
     rng = generator(seed, "dynamics")
-    integrator = integrator_of(atoms, _conditions(dynamics, target), rng)
+    integrator = integrator_of(atoms, conditions, rng)
     first = 0
     if state is not None:
         integrator.restore(state.arrays)
         first = state.step
-    watch = _Watch(atoms, dynamics, integrator)
+    watch = _Watch(atoms, dynamics, integrator, limits)
     forget(calculator)
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
@@ -187,10 +186,10 @@ def simulate(
         if on_frame is not None and step % n_frame == 0:
             on_frame(watch.frame(step))
         if save is not None and step > first and step % n_save == 0 and step < dynamics.n_steps:
-            save(State(step, integrator.state()))
+            save(State(step, integrator.state() | limits.flat()))
         if step % n_save == 0:
             forget(calculator)
-    return State(dynamics.n_steps, integrator.state())
+    return State(dynamics.n_steps, integrator.state() | limits.flat())
 
 
 def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
@@ -207,10 +206,14 @@ def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
     atoms.set_momenta(momenta)
 
 
-def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
+def conditions_of(d: Dynamics, temperature_K: float | None = None) -> Conditions:
+    """What an integrator is told, defaults filled in; `temperature_K` is the system's. Raises `ValueError` without any."""
+    target = d.temperature_K or temperature_K
+    if target is None:
+        raise ValueError("temperature_K: has no value; give md.temperature_K=...")
     return Conditions(
         ensemble=d.ensemble,
-        temperature_K=temperature_K,
+        temperature_K=target,
         pressure_atm=1.0 if d.pressure_atm is None else d.pressure_atm,
         time_step_fs=d.time_step_fs,
         temperature_damping_fs=d.temperature_damping_fs or (1000.0 if d.ensemble in ("nvt", "csvr") else 100.0),
@@ -218,15 +221,31 @@ def _conditions(d: Dynamics, temperature_K: float) -> Conditions:
     )
 
 
+class _Limits(NamedTuple):
+    """The box that a run began with, which its volume and shape are held against, whenever it was resumed."""
+
+    volume_A3: float
+    width_A: float
+
+    @staticmethod
+    def of(atoms: Atoms, state: State | None) -> _Limits:
+        """From a saved state; from the start box where there is none, or an older one without limits."""
+        if state is not None and "limits" in state.arrays:
+            return _Limits(*state.arrays["limits"].tolist())
+        return _Limits(float(atoms.get_volume()), float(widths_A(atoms).min()))
+
+    def flat(self) -> Arrays:
+        """For a state."""
+        return {"limits": np.array(self)}
+
+
 class _Watch:
     """Measures the box after every step and stops a run that has left what makes sense."""
 
-    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Any) -> None:
-        self.atoms, self.d, self.integrator = atoms, d, integrator
+    def __init__(self, atoms: Atoms, d: Dynamics, integrator: Any, limits: _Limits) -> None:
+        self.atoms, self.d, self.integrator, self.limits = atoms, d, integrator, limits
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())
-        self.start_volume = float(atoms.get_volume())
-        self.start_width = float(widths_A(atoms).min())
 
     def look(self, step: int) -> Step:
         """Everything that is recorded of one step; raises `BlowUp`."""
@@ -275,10 +294,10 @@ class _Watch:
         if spread is not None and d.max_spread_eV_A is not None and not spread.max() < d.max_spread_eV_A:
             what = f"forces of the committee spread by {spread.max():.3g} eV/Å > max_spread_eV_A={d.max_spread_eV_A:g}"
             self._stop(step, what, spread)
-        change = volume / self.start_volume
+        change = volume / self.limits.volume_A3
         if not 1 / VOLUME_LIMIT < change < VOLUME_LIMIT:
             self._stop(step, f"the box has {change:.2f} times its first volume", force2)
-        if d.ensemble == "npt_full" and not widths_A(self.atoms).min() * SHAPE_LIMIT > self.start_width:
+        if d.ensemble == "npt_full" and not widths_A(self.atoms).min() * SHAPE_LIMIT > self.limits.width_A:
             self._stop(step, f"the box is only {widths_A(self.atoms).min():.1f} Å wide: a liquid has no shape", force2)
 
     def _stop(self, step: int, what: str, worst: NDArray[np.float64]) -> None:

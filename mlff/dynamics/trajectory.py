@@ -8,6 +8,7 @@
 | `particles/all/box/edges/value` | `(f, 3, 3)` | Angstrom, rows a, b, c |
 | `particles/all/species`, `mass`, `fragment` | `(n,)` | atomic number, u, index of the molecule |
 | `thermo/<name>` | `(s,)`, pressure `(s, 6)` | every step; see `Thermo` |
+| `parameters` | attributes | ensemble, targets and damping, as in `integrators.Conditions`, without what has no effect |
 
 `thermo` is our own group: readers of H5MD take what is in `observables` for values of frames.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlff.dynamics.integrators import Conditions
 from mlff.dynamics.simulation import Frame, Step
 
 Array = NDArray[Any]
@@ -40,6 +42,15 @@ THERMO_UNITS = {
 }
 SINGLE = ("temperature_K", "density_g_cm3")
 """Columns of `thermo` for which seven digits are enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a run was made of and how: `numbers` `(n,)`, `names` of molecules, conditions (None in older files)."""
+
+    numbers: Array
+    names: tuple[str, ...]
+    conditions: Conditions | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +71,8 @@ class Trajectory:
     fragments: Array | None
     names: tuple[str, ...]
     fragment_charges: Array | None
+    conditions: Conditions | None = None
+    """How the run was made; None where the file does not say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +92,8 @@ class Thermo:
 class Recorder:
     """Gathers steps and frames between two writes; its methods are callbacks of `simulate`."""
 
-    def __init__(self, atoms: Atoms, names: Sequence[str] = ()) -> None:
-        self.atoms, self.names = atoms, tuple(names)
+    def __init__(self, atoms: Atoms, names: Sequence[str] = (), conditions: Conditions | None = None) -> None:
+        self.atoms, self.names, self.conditions = atoms, tuple(names), conditions
         self.steps: list[Step] = []
         self.frames: list[Frame] = []
 
@@ -105,7 +118,7 @@ class Recorder:
         }
         if f and f[0].charges is not None:
             columns["charge"] = np.array([x.charges for x in f], np.float32)
-        _write(path, _fixed(self.atoms, self.names), columns, rows)
+        _write(path, _fixed(self.atoms, self.names), self.conditions, columns, rows)
         self.steps, self.frames = [], []
 
 
@@ -115,9 +128,9 @@ def merge(parts: Sequence[Path], path: Path) -> None:
 
     unfinished = path.with_name(f"{path.name}.part")
     with h5py.File(parts[0]) as first:
-        fixed = _read_fixed(first)
+        fixed, conditions = _read_fixed(first), _read_conditions(first)
     with h5py.File(unfinished, "w") as out:
-        _head(out, fixed)
+        _head(out, fixed, conditions)
         for part in parts:
             with h5py.File(part) as file:
                 _append(out, *_read_varying(file))
@@ -138,9 +151,17 @@ def read_trajectory(path: str | Path) -> Trajectory:
             numbers=fixed["species"],
             masses=fixed["mass"],
             fragments=fixed.get("fragment"),
-            names=tuple(n.decode() if isinstance(n, bytes) else str(n) for n in fixed.get("names", ())),
+            names=_names(fixed),
             fragment_charges=fixed.get("fragment_charge"),
+            conditions=_read_conditions(file),
         )
+
+
+def read_origin(path: str | Path) -> Origin:
+    """What an H5MD file says of its run, without its frames."""
+    with _opened(Path(path)) as file:
+        fixed = _read_fixed(file)
+        return Origin(fixed["species"], _names(fixed), _read_conditions(file))
 
 
 def read_thermo(path: str | Path) -> Thermo:
@@ -175,12 +196,18 @@ def _fixed(atoms: Atoms, names: tuple[str, ...]) -> dict[str, Array]:
     return fixed
 
 
-def _write(path: Path, fixed: dict[str, Array], columns: dict[str, Array], rows: dict[str, Array]) -> None:
+def _write(
+    path: Path,
+    fixed: dict[str, Array],
+    conditions: Conditions | None,
+    columns: dict[str, Array],
+    rows: dict[str, Array],
+) -> None:
     import h5py
 
     unfinished = path.with_name(f"{path.name}.part")
     with h5py.File(unfinished, "w") as file:
-        _head(file, fixed)
+        _head(file, fixed, conditions)
         _append(file, columns, rows)
     _settle(unfinished, path)
 
@@ -191,7 +218,7 @@ def _settle(unfinished: Path, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _head(file: Any, fixed: dict[str, Array]) -> None:
+def _head(file: Any, fixed: dict[str, Array], conditions: Conditions | None) -> None:
     """What H5MD asks for at the root, and what does not change."""
     about = file.create_group("h5md")
     about.attrs["version"] = np.array([1, 1])
@@ -206,6 +233,8 @@ def _head(file: Any, fixed: dict[str, Array]) -> None:
     box.attrs["dimension"] = 3
     box.attrs["boundary"] = np.array(["periodic"] * 3, dtype=_text())
     file.create_group("thermo")
+    if conditions is not None:
+        file.create_group("parameters").attrs.update(_with_effect(conditions))
 
 
 def _text() -> Any:
@@ -255,6 +284,26 @@ def _read_fixed(file: Any) -> dict[str, Array]:
     group = file["particles/all"]
     names = ("species", "mass", "fragment", "fragment_charge", "names")
     return {name: group[name][()] for name in names if name in group}
+
+
+def _names(fixed: dict[str, Array]) -> tuple[str, ...]:
+    return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in fixed.get("names", ()))
+
+
+def _with_effect(c: Conditions) -> dict[str, str | float]:
+    idle = {"temperature_damping_fs"} if c.ensemble == "nve" else set()
+    if c.ensemble not in ("npt", "npt_full"):
+        idle |= {"pressure_atm", "pressure_damping_fs"}
+    return {name: value for name, value in asdict(c).items() if name not in idle}
+
+
+def _read_conditions(file: Any) -> Conditions | None:
+    """What has no effect is nan; None from files of before conditions were recorded."""
+    if "parameters" not in file:
+        return None
+    known = file["parameters"].attrs
+    numbers = {f.name: float(known.get(f.name, np.nan)) for f in fields(Conditions) if f.name != "ensemble"}
+    return Conditions(ensemble=known["ensemble"], **numbers)
 
 
 def _read_varying(file: Any) -> tuple[dict[str, Array], dict[str, Array]]:

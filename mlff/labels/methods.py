@@ -82,19 +82,8 @@ class Tblite:
 
     def compute(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], charge: int) -> Computed:
         """Labels of an open cluster; raises `NotLabelled` where the charges do not become self-consistent."""
-        from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
-        from tblite.interface import Calculator
-
         check_electrons(numbers, charge)
-        method: Any = self.method if self.include_dispersion else _without_dispersion(self.method)
-        try:
-            calculator = Calculator(method, numbers, positions / BOHR_A, charge=float(charge), color=False)
-            for name, value in (("verbosity", 0), ("accuracy", self.accuracy), ("max-iter", self.most_cycles)):
-                calculator.set(name, value)
-            calculator.set("temperature", self.electrons_K * KELVIN_HARTREE)
-            found = calculator.singlepoint()
-        except (TBLiteRuntimeError, TBLiteValueError) as error:
-            raise NotLabelled(f"{self.method}: {' '.join(str(error).split()) or 'no result'}") from error
+        found = self._solved(numbers, positions, charge)
         occupied = round(float(found["orbital-occupations"].sum()) / 2)
         return Computed(
             energy=float(found["energy"]) * HARTREE_KCAL,
@@ -103,6 +92,27 @@ class Tblite:
             dipole=np.asarray(found["dipole"], np.float64) * (BOHR_A / DEBYE_EA),
             gap_eV=gap_eV(found["orbital-energies"], occupied),
         )
+
+    def atom_energy(self, number: int) -> float:
+        """Energy in kcal/mol of a neutral atom with as few unpaired electrons as it can have.
+
+        The parameters know no spin polarisation, so that its spin hardly matters. Raises `NotLabelled`.
+        """
+        return float(self._solved(np.array([number]), np.zeros((1, 3)), 0)["energy"]) * HARTREE_KCAL
+
+    def _solved(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], charge: int) -> Any:
+        from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+        from tblite.interface import Calculator
+
+        method: Any = self.method if self.include_dispersion else _without_dispersion(self.method)
+        try:
+            calculator = Calculator(method, numbers, positions / BOHR_A, charge=float(charge), color=False)
+            for name, value in (("verbosity", 0), ("accuracy", self.accuracy), ("max-iter", self.most_cycles)):
+                calculator.set(name, value)
+            calculator.set("temperature", self.electrons_K * KELVIN_HARTREE)
+            return calculator.singlepoint()
+        except (TBLiteRuntimeError, TBLiteValueError) as error:
+            raise NotLabelled(f"{self.method}: {' '.join(str(error).split()) or 'no result'}") from error
 
 
 def gap_eV(orbital_energies: NDArray[np.float64], occupied: int) -> float:

@@ -15,7 +15,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff.system.box import Box
-from mlff.system.geometry import BOND_LIMITS
+from mlff.system.geometry import BOND_LIMITS, METALS
 from mlff.system.molecules import IONS, SOLVENTS, find_molecule
 
 FORMATS = {
@@ -153,7 +153,7 @@ def _contacts(atoms: Atoms) -> NDArray[np.int64]:
 
     radii = covalent_radii[atoms.numbers]
     i, j, distance = neighbor_list("ijd", atoms, 2 * BOND_LIMITS[1] * float(radii.max()))
-    metals = np.isin(atoms.numbers, (3, 11, 19, 37, 55, 12, 20, 30))
+    metals = np.isin(atoms.numbers, METALS)
     bonded = (i < j) & (distance < BOND_LIMITS[1] * (radii[i] + radii[j])) & ~metals[i] & ~metals[j]
     return np.stack([i[bonded], j[bonded]], axis=1).astype(np.int64)
 

@@ -13,6 +13,8 @@ CONFORMERS = 10
 """Geometries that are embedded; the lowest in energy is kept."""
 BOND_LIMITS = (0.75, 1.25)
 """Lengths of bonds, in sums of covalent radii, that are taken for right."""
+METALS = (3, 11, 19, 37, 55, 12, 20, 30)
+"""Ions that are bonded to nothing: what surrounds them is as near to them as a bond is long."""
 CONTACT = 1.15
 """Atoms that are no neighbours are further apart than this many sums of covalent radii."""
 PF_BOND_A = 1.629

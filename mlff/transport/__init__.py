@@ -19,7 +19,13 @@ from mlff.transport.blocks import Estimate, jackknife
 from mlff.transport.conductivity import Conductivity, conductivity
 from mlff.transport.diffusion import Diffusion, self_diffusion, yeh_hummer
 from mlff.transport.displacements import Centres, Curves, Window, centres_of_mass, choose_window, displacements
-from mlff.transport.equilibration import Mean, detect_equilibration, mean_of_series, statistical_inefficiency
+from mlff.transport.equilibration import (
+    Mean,
+    detect_equilibration,
+    mean_of_series,
+    means_of_series,
+    statistical_inefficiency,
+)
 from mlff.transport.solvation import SolvationShells, solvation_shells
 from mlff.transport.structure import RadialDistribution, radial_distribution
 from mlff.transport.viscosity import Viscosity, viscosity
@@ -42,6 +48,7 @@ __all__ = [
     "displacements",
     "jackknife",
     "mean_of_series",
+    "means_of_series",
     "radial_distribution",
     "self_diffusion",
     "solvation_shells",

@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 1e-9
+"""Errors that are a smaller share of their value come from rounding."""
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error from `n_blocks` independent blocks (infinite from fewer than two)."""
+    """A value with its standard error from `n_blocks` independent blocks (infinite from fewer than two).
+
+    `n_blocks` is 0 where what was averaged never changed: then nothing was learnt of how it would.
+    """
 
     value: float
     standard_error: float
@@ -31,6 +37,11 @@ class Estimate:
         from scipy.stats import t
 
         return self.standard_error * float(t.ppf(0.975, self.n_blocks - 1)) if self.n_blocks > 1 else math.inf
+
+    @property
+    def has_error(self) -> bool:
+        """Whether the error says something: not infinite, and not zero because all blocks are alike by chance."""
+        return ROUNDING * abs(self.value) < self.error < math.inf
 
     @property
     def relative_error(self) -> float:

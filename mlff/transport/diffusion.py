@@ -25,7 +25,7 @@ class Diffusion:
     n_molecules: int
     in_box: Estimate
     corrected: Estimate | None
-    """None where there is no viscosity to correct with."""
+    """None where there is no viscosity to correct with; worth no more than that viscosity."""
     window: Window
 
 

@@ -6,6 +6,7 @@ Equilibrium begins where the number of independent samples left is largest (Chod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ def statistical_inefficiency(series: Floats) -> float:
     """g = 1 + 2 sum_t (1 - t/N) C(t), summed to the first zero of the autocorrelation C; at least 1."""
     x = np.asarray(series, np.float64) - np.mean(series)
     n = len(x)
-    if n < 2 or not np.any(x):
+    if n < 2 or not np.ptp(series):
         return 1.0
     size = next_fast_len(2 * n, real=True)
     spectrum = rfft(x, size)
@@ -43,11 +44,14 @@ def statistical_inefficiency(series: Floats) -> float:
 def detect_equilibration(series: Floats) -> tuple[int, float]:
     """First sample of equilibrium, and the statistical inefficiency from there on.
 
-    Starts up to 70 % of the series are tried.
+    Starts up to 70 % of the series are tried. A rest that stands still counts as one sample: else a jump of what
+    changes seldom would pass for the end of a transient.
     """
     x = np.asarray(series, np.float64)
+    if not np.ptp(x):
+        return 0, 1.0
     starts = np.unique(np.linspace(0, 0.7 * len(x), N_STARTS).astype(int))
-    inefficiency = np.array([statistical_inefficiency(x[s:]) for s in starts])
+    inefficiency = np.array([statistical_inefficiency(x[s:]) if np.ptp(x[s:]) else len(x) - s for s in starts])
     best = int(np.argmax((len(x) - starts) / inefficiency))
     return int((1 + MARGIN) * starts[best]), float(inefficiency[best])
 
@@ -69,25 +73,46 @@ def mean_of_series(replicas: Sequence[Floats]) -> Mean:
 
     A replica too short for two such blocks counts as one block; one replica of that kind has an infinite error. Where
     something slower than the blocks holds replicas apart (one-way analysis of variance), each counts as one block, too:
-    a glass that has not relaxed gets the error that its replicas show. Raises `ValueError` without samples.
+    a glass that has not relaxed gets the error that its replicas show. What changes in no replica has an infinite error
+    from 0 blocks, wherever the replicas stand. Raises `ValueError` without samples.
+    """
+    return means_of_series([np.asarray(r)[:, None] for r in replicas])[0]
+
+
+def means_of_series(replicas: Sequence[Floats]) -> list[Mean]:
+    """Means of several quantities `(n_samples, n_quantities)` of the same samples, as `mean_of_series` gives one.
+
+    All are cut alike, by the slowest of them: so shares of a whole still add up to one.
     """
     if not replicas or min(map(len, replicas)) < 1:
         raise ValueError("a mean needs at least one sample of every replica")
-    found = [detect_equilibration(r) for r in replicas]
-    kept = [np.asarray(r, np.float64)[start:] for r, (start, _) in zip(replicas, found, strict=True)]
-    shortest, inefficiency = min(map(len, kept)), max(g for _, g in found)
-    n_blocks = int(np.clip(shortest / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
-    blocks = split_blocks(kept, n_blocks).mean(axis=1)
-    if n_blocks > 1 and _apart(blocks.reshape(len(replicas), n_blocks)):
-        blocks = blocks.reshape(len(replicas), n_blocks).mean(axis=1)
-    estimate = jackknife(lambda means: means, blocks[:, None])[0]
-    return Mean(estimate, tuple(s for s, _ in found), inefficiency, tuple(float(k.mean()) for k in kept))
+    found = [[detect_equilibration(x) for x in np.transpose(r)] for r in replicas]
+    starts = tuple(max(start for start, _ in f) for f in found)
+    inefficiency = max(g for f in found for _, g in f)
+    kept = [np.asarray(r, np.float64)[start:] for r, start in zip(replicas, starts, strict=True)]
+    n_blocks = int(np.clip(min(map(len, kept)) / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
+    blocks = split_blocks(kept, n_blocks)
+    estimates = [_estimate(b.reshape(len(replicas), n_blocks, -1)) for b in np.moveaxis(blocks, 2, 0)]
+    means = np.stack([k.mean(axis=0) for k in kept], axis=1)
+    return [Mean(e, starts, inefficiency, tuple(m)) for e, m in zip(estimates, means.tolist(), strict=True)]
+
+
+def _estimate(blocks: Floats) -> Estimate:
+    """Of samples `(n_replicas, n_blocks, length)`."""
+    if not np.ptp(blocks, axis=(1, 2)).any():
+        return Estimate(float(blocks.mean()), math.inf, 0)
+    means = blocks.mean(axis=2)
+    if means.shape[1] > 1 and _apart(means):
+        means = means.mean(axis=1, keepdims=True)
+    return jackknife(lambda m: m, means.reshape(-1, 1))[0]
 
 
 def _apart(blocks: Floats) -> bool:
     """Whether the means of rows `(n_replicas, n_blocks)` differ by more than the spread within them explains."""
-    if len(blocks) < 2 or not np.ptp(blocks, axis=1).any():
+    if len(blocks) < 2:
         return False
+    if not np.ptp(blocks, axis=1).any():
+        return bool(np.ptp(blocks))
     from scipy.stats import f_oneway
 
     return bool(f_oneway(*blocks).pvalue < DOUBT)

@@ -41,7 +41,9 @@ def what_it_takes(
         return "motion is not diffusive within a quarter of a block: runs several times as long"
     if too_short:
         return "the stress has not relaxed within the fit window: runs several times as long"
-    if not math.isfinite(estimate.error):
+    if estimate.n_blocks == 0:
+        return "no exchange was seen in any run: runs of several lifetimes of the shell"
+    if not estimate.has_error:
         return "too few independent blocks for an error bar: longer runs, or more replicas"
     if estimate.relative_error > LARGEST_RELATIVE or estimate.value <= 0:
         factor = max((estimate.error / max(abs(estimate.value), 0.1 * estimate.error) / LARGEST_RELATIVE) ** 2, 2.0)

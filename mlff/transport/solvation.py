@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff.transport.blocks import Estimate, Floats, jackknife
+from mlff.transport.blocks import Estimate, Floats
+from mlff.transport.equilibration import Mean, mean_of_series, means_of_series
 from mlff.transport.structure import Indices, distances
 
 DONORS = (7, 8, 9)
@@ -25,7 +26,10 @@ CUTOFF_A = 2.8
 
 @dataclass(frozen=True)
 class SolvationShells:
-    """Shares of the three species, molecules of each kind in a shell, and the commonest shells with their shares."""
+    """Shares of the three species, molecules of each kind in a shell, and the commonest shells with their shares.
+
+    What is certain is left out: molecules without N, O or F are in no shell, and without anions `shares` is empty.
+    """
 
     shares: Mapping[str, Estimate]
     coordination: Mapping[str, Estimate]
@@ -34,8 +38,8 @@ class SolvationShells:
 
 
 def solvation_shells(
-    positions: Floats,
-    cells: Floats,
+    positions: Sequence[Floats],
+    cells: Sequence[Floats],
     numbers: Indices,
     fragments: Indices,
     names: Sequence[str],
@@ -43,31 +47,35 @@ def solvation_shells(
     cation: str,
     *,
     cutoff_A: float = CUTOFF_A,
-    n_blocks: int = 5,
 ) -> SolvationShells:
-    """Shells of the one-atom cation over frames `(n_frames, n_atoms, 3)` Å; `names` and `charges` e are of molecules.
+    """Shells of the one-atom cation over replicas `(n_frames, n_atoms, 3)` Å; `names` and `charges` e are of molecules.
 
-    Raises `ValueError` where `cation` is not among the molecules or has more than one atom.
+    Means and errors are those of `mean_of_series`; the commonest shells are counted over all frames. Raises
+    `ValueError` where `cation` is not among the molecules or has more than one atom.
     """
     kinds = np.array(names)
     centres = np.flatnonzero(kinds[fragments] == cation)
     if not len(centres) or len(centres) != (kinds == cation).sum():
         raise ValueError(f"{cation}: not a molecule of one atom in this box")
     donors = np.flatnonzero(np.isin(numbers, DONORS) & (kinds[fragments] != cation))
-    touching = np.stack(
-        [
-            _touching(f, c, centres, donors, fragments, len(names), cutoff_A)
-            for f, c in zip(positions, cells, strict=True)
-        ]
-    )
-    species = list(dict.fromkeys(k for k in names if k != cation))
-    number = np.stack([touching[:, :, kinds == k].sum(axis=2).mean(axis=1) for k in species], axis=1)
-    paired = _paired(touching[:, :, charges < 0])
-    shares = np.stack([(paired == k).mean(axis=1) for k in range(len(SPECIES))], axis=1)
+    touching = [
+        np.stack(
+            [_touching(f, c, centres, donors, fragments, len(names), cutoff_A) for f, c in zip(p, cs, strict=True)]
+        )
+        for p, cs in zip(positions, cells, strict=True)
+    ]
+    binding = np.isin(np.arange(len(names)), fragments[donors])
+    species = list(dict.fromkeys(kinds[binding].tolist()))
+    number = {k: mean_of_series([t[:, :, kinds == k].sum(axis=2).mean(axis=1) for t in touching]) for k in species}
+    shares: list[Mean] = []
+    anions = binding & (charges < 0)
+    if anions.any():
+        paired = [_paired(t[:, :, anions]) for t in touching]
+        shares = means_of_series([(p[:, :, None] == np.arange(len(SPECIES))).mean(axis=1) for p in paired])
     return SolvationShells(
-        dict(zip(SPECIES, _estimates(shares, n_blocks), strict=True)),
-        dict(zip(species, _estimates(number, n_blocks), strict=True)),
-        _commonest(touching, kinds, species),
+        {name: m.estimate for name, m in zip(SPECIES, shares, strict=False)},
+        {name: m.estimate for name, m in number.items()},
+        _commonest(np.concatenate(touching), kinds, species),
         cutoff_A,
     )
 
@@ -88,11 +96,6 @@ def _paired(anions: NDArray[np.bool_]) -> NDArray[np.int64]:
     shared = (anions & (anions.sum(axis=1, keepdims=True) > 1)).any(axis=2)
     count = anions.sum(axis=2)
     return np.where(count == 0, 0, np.where((count == 1) & ~shared, 1, 2))
-
-
-def _estimates(values: Floats, n_blocks: int) -> list[Estimate]:
-    parts = np.array_split(values, min(n_blocks, len(values)))
-    return jackknife(lambda m: m, np.stack([p.mean(axis=0) for p in parts]))
 
 
 def _commonest(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff.transport.blocks import Estimate, Floats, jackknife
+from mlff.transport.blocks import Estimate, Floats
+from mlff.transport.equilibration import mean_of_series
 
 Indices = NDArray[np.int64]
 
@@ -41,28 +42,31 @@ def half_height(cell: Floats) -> float:
 
 
 def radial_distribution(
-    positions: Floats,
-    cells: Floats,
+    positions: Sequence[Floats],
+    cells: Sequence[Floats],
     first: Indices,
     second: Indices,
     *,
     fragments: Indices | None = None,
     largest_A: float = 10.0,
     bin_A: float = 0.05,
-    n_blocks: int = 5,
 ) -> RadialDistribution:
-    """g(r) of atoms `second` around atoms `first` over frames `(n_frames, n_atoms, 3)`, cells `(n_frames, 3, 3)`.
+    """g(r) of atoms `second` around atoms `first` over replicas `(n_frames, n_atoms, 3)`, cells `(n_frames, 3, 3)`.
 
-    Pairs within one molecule of `fragments` are left out. r ends at half of the smallest height of the cells. Frames of
-    several replicas may be strung together. Raises `ValueError` without atoms or frames.
+    Pairs within one molecule of `fragments` are left out. r ends at half of the smallest height of the cells. g and the
+    running coordination are means over all frames, the number in the first shell is that of `mean_of_series`. Raises
+    `ValueError` without atoms or frames.
     """
-    if not len(first) or not len(second) or not len(positions):
+    if not len(first) or not len(second) or not sum(map(len, positions)):
         raise ValueError("a radial distribution needs frames and atoms of both kinds")
-    largest = min(largest_A, *(half_height(c) for c in cells))
+    largest = min(largest_A, *(half_height(c) for replica in cells for c in replica))
     edges = np.arange(0.0, largest + 1e-9, bin_A)
-    counts = np.stack(list(_counts(positions, cells, first, second, fragments, edges)))
+    by_replica = [
+        np.stack(list(_counts(p, c, first, second, fragments, edges))) for p, c in zip(positions, cells, strict=True)
+    ]
+    counts = np.concatenate(by_replica)
     pairs = _allowed(first, second, fragments).sum()
-    volume = np.mean(np.abs(np.linalg.det(cells)))
+    volume = np.mean(np.abs(np.linalg.det(np.concatenate(cells))))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     middles = 0.5 * (edges[1:] + edges[:-1])
     g = counts.mean(axis=0) * volume / (shells * max(pairs, 1))
@@ -70,9 +74,8 @@ def radial_distribution(
     end = first_minimum(middles, g)
     number = None
     if end is not None:
-        at = around[:, np.searchsorted(middles, end)]
-        parts = np.array_split(at, min(n_blocks, len(at)))
-        number = jackknife(lambda m: m, np.array([p.mean() for p in parts])[:, None])[0]
+        within = int(np.searchsorted(middles, end)) + 1
+        number = mean_of_series([c[:, :within].sum(axis=1) / len(first) for c in by_replica]).estimate
     return RadialDistribution(middles, g, around.mean(axis=0), end, number)
 
 

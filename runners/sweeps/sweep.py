@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from runners.check import UserError, build
-from runners.compose import Source, check_is_installed, parse
+from runners.compose import Source, check_is_installed, implied, parse
 from runners.context import job_hash
 from runners.errors import FAILED
 from runners.job import interruptible
@@ -176,13 +176,14 @@ def _plan_grid(
             raise UserError(f"{override.input_line}: an interval of {key} needs a search; add hydra/sweeper=optuna")
     asked = [str(o.input_line) for o in fixed if o.is_hydra_override()]
     shared = [o for o in fixed if not o.is_hydra_override()]
-    jobs = BasicSweeper.split_arguments([*shared, *varied.values()], None)[0]
+    combinations = BasicSweeper.split_arguments([*shared, *varied.values()], None)[0]
+    jobs = [(*job, *implied(job)) for job in combinations]  # the launcher composes them without `Source`
     composed = [source.compose([*asked, *job]) for job in jobs]
     plans = [make_plan(cfg, cfg.hydra) for cfg in composed]
     short = " x ".join(key.rpartition(".")[2] for key in varied)
     name = f"sweep {short} ({len(jobs)} runs)"
     hashes = tuple(job_hash(p.config) for p in plans)
-    return Grid(tuple(map(tuple, jobs)), hashes, name, hydra.sweeper.get("max_batch_size")), plans[0]
+    return Grid(tuple(jobs), hashes, name, hydra.sweeper.get("max_batch_size")), plans[0]
 
 
 def _plan_search(

@@ -60,6 +60,22 @@ def test_fragments_keep_the_charges_that_the_atoms_name() -> None:
     assert (q[::2].sum(), q[1::2].sum()) == pytest.approx((1.0, -1.0))
 
 
+def test_results_follow_charges_that_change_where_atoms_do_not() -> None:
+    atoms = atoms_of(True)
+    atoms.calc = MLFFCalculator(model())
+    atoms.get_potential_energy()
+    atoms.info["charge"] = 1.0
+    assert atoms.get_charges().sum() == pytest.approx(1.0)
+    atoms.arrays["fragments"] = np.arange(14) % 2
+    atoms.info["fragment_charges"] = np.array([1.0, 0.0])
+    assert atoms.get_charges()[::2].sum() == pytest.approx(1.0)
+    atoms.info["fragment_charges"][:] = 0.0, 1.0  # in place, as a user may
+    assert atoms.get_charges()[::2].sum() == pytest.approx(0.0, abs=1e-9)
+    atoms.arrays["fragments"] = 1 - atoms.arrays["fragments"]
+    assert atoms.get_charges()[::2].sum() == pytest.approx(1.0)
+    assert not atoms.calc.check_state(atoms)
+
+
 def test_a_committee_gives_mean_and_spread_of_its_members() -> None:
     members, atoms = [model(seed=s) for s in range(3)], atoms_of()
     single = []

@@ -47,3 +47,10 @@ def test_molecules_are_what_bonds_connect_also_across_the_boundary() -> None:
     positions = np.array([[0.1, 5.0, 5.0], [5.0, 5.0, 5.0], [9.3, 5.0, 5.6], [0.3, 5.9, 5.2]])
     found = molecules(np.array([8, 3, 1, 1]), positions, 10.0 * np.eye(3), np.ones(3, bool))
     assert found.tolist() == [0, 1, 0, 0]
+
+
+def test_ions_of_metals_are_molecules_of_their_own_however_near_their_solvent_is() -> None:
+    positions = np.array([[0.0, 0.0, 0.0], [1.9, 0.0, 0.0], [2.5, 0.75, 0.0], [2.5, -0.75, 0.0], [-2.6, 0.0, 0.0]])
+    found = molecules(np.array([3, 8, 1, 1, 3]), positions, np.zeros((3, 3)), np.zeros(3, bool))
+    assert found.tolist() == [0, 1, 1, 1, 2]
+    assert molecules(np.array([3, 3]), positions[[0, 4]], np.zeros((3, 3)), np.zeros(3, bool)).tolist() == [0, 1]

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from mlff.datasets import FrameFiles, LabelSet, hold_out
+from mlff.authors_format import write_train_data
+from mlff.datasets import FrameFiles, LabelSet, hold_out, hold_out_for_good
 from mlff.labelled import LabelKeys, LabelledFrame
 from mlff.streams import generator
 from mlff.training.batches import dipole_left_by_charges
+from mlff.training.references import reference_energies
+from runners.check import build
+from runners.options import CONF
 from tests.mlff.samples import crowd
 
 KEYS = LabelKeys(charges="charges", dipole="dipole", fragments="molID", composition="Comp")
@@ -65,6 +70,39 @@ def test_the_test_part_does_not_depend_on_the_seed() -> None:
     assert len(parts[0]) == 40 and [f.name for f in parts[0]] == [f.name for f in parts[1]]
 
 
+def test_what_a_growing_set_is_tested_with_was_in_no_training_part_before() -> None:
+    whole = carbonates(valid_fraction=0.0).train
+    before: set[str] = set()
+    for n in (70, 140, 200):
+        kept, test = hold_out_for_good(whole[:n], 0.2, "test part 0")
+        train, valid = hold_out_for_good(kept, 0.2, "split 3")
+        held = {f.name for f in (*test, *valid)}
+        assert 0.05 * n < len(test) < 0.35 * n and valid and not held & before
+        assert not {f.composition for f in test} & {f.composition for f in kept}
+        before |= {f.name for f in train}
+    other = hold_out_for_good(whole, 0.2, "split 4")[1]
+    assert {f.name for f in other} != {f.name for f in hold_out_for_good(whole, 0.2, "split 3")[1]}
+
+
+def test_a_growing_set_keeps_rare_elements_and_always_holds_something_out() -> None:
+    lone = [LabelledFrame(crowd(1, seed=k), composition=str(k)) for k in range(30)]
+    for key in range(10):
+        kept, _ = hold_out_for_good(lone, 0.5, str(key))
+        assert {f.configuration.numbers[0] for f in kept} == {f.configuration.numbers[0] for f in lone}
+    same = [LabelledFrame(crowd(3, seed=k), composition="one", name=str(k)) for k in range(60)]
+    kept, held = hold_out_for_good(same, 0.2, "")
+    assert 4 <= len(held) <= 22 and len(kept) + len(held) == 60
+    pair = [LabelledFrame(crowd(9, seed=k), composition=str(k), name=str(k)) for k in range(2)]
+    assert len(hold_out_for_good(pair, 1e-9, "")[1]) == 1
+
+
+def test_the_split_may_have_a_seed_of_its_own(embedded: LabelSet) -> None:
+    parts = [carbonates(seed, split_seed=1) for seed in (0, 2)]
+    names = [[f.name for f in part.valid] for part in parts]
+    assert names[0] == names[1] == [f.name for f in carbonates(1).valid] != [f.name for f in embedded.valid]
+    assert [part.split_seed for part in (*parts, embedded)] == [1, 1, 0]
+
+
 def test_a_single_composition_is_split_by_frames_and_rare_elements_stay() -> None:
     same = [LabelledFrame(crowd(3, seed=k), composition="one", name=str(k)) for k in range(20)]
     kept, held = hold_out(same, 0.2, "composition", generator(0, "split"))
@@ -73,6 +111,27 @@ def test_a_single_composition_is_split_by_frames_and_rare_elements_stay() -> Non
     for seed in range(10):
         kept, _ = hold_out(lone, 0.5, "composition", generator(seed, "split"))
         assert {f.configuration.numbers[0] for f in kept} == {f.configuration.numbers[0] for f in lone}
+
+
+def test_fitted_energies_of_the_packaged_electrolyte_do_not_depend_on_its_isolated_atoms() -> None:
+    section = yaml.safe_load((CONF / "data" / "electrolyte.yaml").read_text())
+    labels = build(section, "data").load(Path("nowhere"), 0)
+    assert sorted(labels.isolated) == [1, 3, 6, 8, 9, 15]
+    energies = np.array([f.energy for f in labels.train])
+    known, unknown = (reference_energies(labels.train, energies, i, "fitted") for i in (labels.isolated, {}))
+    np.testing.assert_allclose(known, unknown, atol=1e-6)
+    taken = reference_energies(labels.train, energies, labels.isolated, "isolated")
+    counts = np.array([np.bincount(f.configuration.numbers, minlength=87) for f in labels.train])
+    bound = (energies - counts @ taken) / counts.sum(axis=1)
+    assert -150 < np.median(bound) < -80  # kcal/mol of atom, what it takes to break up a molecule
+
+
+def test_energies_of_the_published_format_are_relative_to_isolated_atoms(tmp_path: Path) -> None:
+    frames = [LabelledFrame(crowd(6, seed=k), energy=-50.0, forces=np.zeros((6, 3))) for k in range(3)]
+    write_train_data(frames, tmp_path / "train_data.pt")
+    found = FrameFiles(name="mine", train=str(tmp_path / "train_data.pt"), dispersion="none").load(tmp_path, 0)
+    elements = {int(z) for f in frames for z in f.configuration.numbers}
+    assert found.isolated == dict.fromkeys(elements, 0.0)
 
 
 def test_missing_files_are_named_with_where_was_looked(tmp_path: Path) -> None:

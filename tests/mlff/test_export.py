@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from safetensors.torch import save_file
 
 import mlff
+from mlff.charges import molecules
 from mlff.export import authors_tensors, pair_style
 from mlff.frames import Configuration
 from mlff.model import ForceField, ForceFieldParameters
 from mlff.neighbours import neighbour_pairs
+from mlff.system.molecules import find_molecule
 from tests.mlff.reference import published, reference_folder
 from tests.mlff.samples import crowd, model
 
@@ -38,9 +42,83 @@ def lammps_inputs(c: Configuration, field: ForceField, g: float) -> dict[str, to
     return inputs
 
 
-def saved(field: ForceField, folder: Path, **options: float) -> torch.jit.ScriptModule:
+def saved(field: ForceField, folder: Path, **options: object) -> torch.jit.ScriptModule:
     pair_style(field, **options).save(folder / "field.pt")
     return torch.jit.load(folder / "field.pt")
+
+
+def named(c: Configuration, charges: dict[str, float]) -> Configuration:
+    """The frame with its molecules, whose charges are told by their formula in ASE's order."""
+    member = molecules(c.numbers, c.positions, c.cell, c.pbc)
+    formulas = [Atoms(c.numbers[member == k]).get_chemical_formula() for k in range(member.max() + 1)]
+    found = np.array([charges.get(formula, 0.0) for formula in formulas])
+    return replace(c, fragments=member, fragment_charges=found, total_charge=float(found.sum()))
+
+
+def electrolyte(pbc: object = True) -> Configuration:
+    """Li+ at an oxygen's distance from EC, PF6- across the boundary, TFSI-, and a box that atoms see themselves in."""
+    ec, pf6, tfsi = (find_molecule(name) for name in ("EC", "PF6", "TFSI"))
+    oxygen = ec.positions[ec.numbers == 8][0]
+    parts = [ec.positions, [oxygen + 1.9 * oxygen / np.linalg.norm(oxygen)], pf6.positions + np.array([0.2, 0.1, 6.5])]
+    parts += [
+        pf6.positions + np.array([6.5, 6.5, 6.5]),
+        tfsi.positions + np.array([0.0, 9.0, 3.0]),
+        [[9.0, 2.0, 3.5]],
+        [[4.5, 5.0, 0.0]],
+    ]
+    numbers = np.concatenate([ec.numbers, [3], pf6.numbers, pf6.numbers, tfsi.numbers, [3], [3]])
+    cell = np.array([[13.0, 0.0, 0.0], [0.5, 14.0, 0.0], [0.0, -0.5, 13.0]])
+    positions = np.concatenate(parts)
+    if np.any(pbc):
+        positions = (positions @ np.linalg.inv(cell) % 1.0) @ cell
+    order = np.random.default_rng(0).permutation(len(numbers))
+    return Configuration.of(numbers[order], positions[order], cell, pbc)
+
+
+KNOWN = {"Li": 1.0, "F6P": -1.0, "C2F6NO4S2": -1.0}
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_pair_style_finds_molecules_and_keeps_their_charges(pbc: bool, tmp_path: Path) -> None:
+    field = model(long_range="none", forces="fixed_charges", splitting_per_A=0.55)
+    c = named(electrolyte(pbc), KNOWN)
+    assert sorted(c.fragment_charges) == [-1, -1, -1, 0, 1, 1, 1]
+    compare(saved(field, tmp_path), field, c, 0.55)
+
+
+def test_pair_style_tells_molecules_by_the_given_table(tmp_path: Path) -> None:
+    field = model(long_range="none", forces="fixed_charges", splitting_per_A=0.55)
+    # periodic cells smaller than the cutoff, chains of bonds, molecules that repeat, one atom alone
+    for c in (
+        crowd(14, pbc=True),
+        crowd(40, seed=1),
+        crowd(16, seed=2, pbc=True),
+        Configuration.of([3], [[0.0, 0, 0]]),
+    ):
+        member = molecules(c.numbers, c.positions, c.cell, c.pbc)
+        formulas = sorted({Atoms(c.numbers[member == k]).get_chemical_formula() for k in range(member.max() + 1)})
+        table = {formula: k % 4 - 1.5 for k, formula in enumerate(formulas)}
+        c = named(c, table)
+        script = saved(field, tmp_path, total_charge=c.total_charge, molecule_charges=table)
+        compare(script, field, c, 0.55)
+
+
+def test_molecules_that_do_not_add_up_to_the_charge_of_the_box_stop_the_pair_style(tmp_path: Path) -> None:
+    field = model(long_range="none")
+    script = saved(field, tmp_path, molecule_charges={"Li": 1.0})
+    with pytest.raises(torch.jit.Error, match="charges of the molecules in this system do not add up"):
+        script(lammps_inputs(electrolyte(), field, 0.3))
+
+
+def compare(script: torch.jit.ScriptModule, field: ForceField, c: Configuration, g: float) -> None:
+    found, wanted = script(lammps_inputs(c, field, g)), field.predict(field.batch(c))
+    assert all(t.dtype == torch.float64 and t.is_contiguous() for t in found.values())
+    torch.testing.assert_close(found["pred_energy"], wanted.energy)
+    torch.testing.assert_close(found["pred_forces"], wanted.forces, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(found["pred_virial"], wanted.virial[0], atol=1e-8, rtol=1e-9)
+    torch.testing.assert_close(found["pred_charge"], wanted.charges)
+    if "coulomb" in wanted.terms:
+        torch.testing.assert_close(found["pred_coul_energy"], wanted.terms["coulomb"], atol=1e-9, rtol=1e-9)
 
 
 FORMS = {
@@ -56,23 +134,16 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_pair_style_gives_what_the_model_gives_beside_an_external_solver(form: str, tmp_path: Path) -> None:
     g = 0.55
-    field = model(long_range="none", forces="fixed_charges", splitting_per_A=g, **FORMS[form])
+    field = model(long_range="none", forces="fixed_charges", splitting_per_A=g, charge_groups="system", **FORMS[form])
     field.reference_energy[6] = -100.0
     script = saved(field, tmp_path)
     # another number of atoms and of edges than it was traced with, own images among the neighbours, one atom alone
     for c in (crowd(14, pbc=True), crowd(9, seed=1), Configuration.of([6], [[0.0, 0, 0]])):
-        found, wanted = script(lammps_inputs(c, field, g)), field.predict(field.batch(c))
-        assert all(t.dtype == torch.float64 and t.is_contiguous() for t in found.values())
-        torch.testing.assert_close(found["pred_energy"], wanted.energy)
-        torch.testing.assert_close(found["pred_forces"], wanted.forces, atol=1e-9, rtol=1e-9)
-        torch.testing.assert_close(found["pred_virial"], wanted.virial[0], atol=1e-8, rtol=1e-9)
-        torch.testing.assert_close(found["pred_charge"], wanted.charges)
-        if "coulomb" in wanted.terms:
-            torch.testing.assert_close(found["pred_coul_energy"], wanted.terms["coulomb"], atol=1e-9, rtol=1e-9)
+        compare(script, field, c, g)
 
 
 def test_splitting_is_the_one_that_the_solver_chose(tmp_path: Path) -> None:
-    field = model(long_range="none", forces="fixed_charges", splitting_per_A=0.3)
+    field = model(long_range="none", forces="fixed_charges", splitting_per_A=0.3, charge_groups="system")
     script, c = saved(field, tmp_path), crowd(pbc=True)
     other = field.changed(splitting_per_A=0.9)
     found = script(lammps_inputs(c, field, 0.9))
@@ -80,7 +151,7 @@ def test_splitting_is_the_one_that_the_solver_chose(tmp_path: Path) -> None:
 
 
 def test_charges_are_held_fixed_and_add_up_to_the_given_total(tmp_path: Path) -> None:
-    script = saved(model(long_range="none"), tmp_path, total_charge=1.0)
+    script = saved(model(long_range="none", charge_groups="system"), tmp_path, total_charge=1.0)
     fixed = model(long_range="none", forces="fixed_charges")
     c = crowd(total_charge=1.0)
     found = script(lammps_inputs(c, fixed, fixed.parameters_of.splitting_per_A))

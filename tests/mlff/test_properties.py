@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 
+from mlff.dynamics.integrators import Conditions
 from mlff.dynamics.trajectory import Thermo, Trajectory
-from mlff.properties import density, transport
+from mlff.properties import check_replicas, density, transport
 from mlff.system.box import at_density, density_g_cm3
 from tests.mlff.transport.synthetic import CHARGE, NAMES, D, ions, ornstein_uhlenbeck, pressures
 
@@ -71,6 +73,11 @@ def test_short_runs_say_what_is_missing() -> None:
     assert "too few" in found.missing["diffusion"] and not found.diffusion
     shorter = transport([_run(0, n_frames=7)], n_blocks=4)
     assert "two blocks of 40" in shorter.missing["viscosity"] and shorter.viscosity is None
+    trajectory, thermo = _run(0)
+    uneven = dataclasses.replace(thermo, time_ps=thermo.time_ps**1.1)
+    uncorrected = transport([(trajectory, uneven)], start_ps=2.0, end_ps=20.0)
+    assert [d.corrected for d in uncorrected.diffusion] == [None] * 3
+    assert uncorrected.missing["self-diffusion, Yeh-Hummer"] == "there is no viscosity to correct with"
 
 
 def test_trajectories_without_molecules_or_with_friction_are_refused() -> None:
@@ -79,6 +86,40 @@ def test_trajectories_without_molecules_or_with_friction_are_refused() -> None:
         transport([(dataclasses.replace(trajectory, fragments=None), thermo)])
     with pytest.raises(ValueError, match="Langevin"):
         transport([(trajectory, dataclasses.replace(thermo, conserved_kcal_mol=np.full(len(thermo.step), np.nan)))])
+
+
+NVT = Conditions("nvt", 300.0, np.nan, 1.0, 1000.0, np.nan)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature_damping_fs": 10.0}, "replica 1: temperature_damping_fs=10: a thermostat that fast"),
+        ({"ensemble": "langevin"}, "replica 1: ensemble=langevin: friction and noise"),
+        ({"ensemble": "npt"}, "replica 1: ensemble=npt: a barostat moves the atoms"),
+        ({"temperature_K": 350.0}, "replica 1: temperature_K=350, and replica 0 has 300"),
+    ],
+)
+def test_transport_is_refused_by_what_a_trajectory_says_of_its_dynamics(change: dict[str, Any], said: str) -> None:
+    trajectory, thermo = _run(0)
+    first, second = (dataclasses.replace(trajectory, conditions=c) for c in (NVT, dataclasses.replace(NVT, **change)))
+    with pytest.raises(ValueError, match=said):
+        transport([(first, thermo), (second, thermo)])
+
+
+def test_replicas_are_of_one_liquid_and_one_volume() -> None:
+    trajectory, thermo = _run(0)
+    other = dataclasses.replace(trajectory, names=("Na", *NAMES[1:]))
+    with pytest.raises(ValueError, match="replica 1 has other molecules than replica 0"):
+        transport([(trajectory, thermo), (other, thermo)])
+    larger = dataclasses.replace(thermo, volume_A3=1.01 * thermo.volume_A3)
+    with pytest.raises(ValueError, match=r"replica 1: volume_A3=22171\.5, and replica 0 has 21952: transport is"):
+        transport([(trajectory, thermo), (trajectory, larger)])
+    runs = {"a": (trajectory, thermo), "b": (trajectory, larger)}
+    check_replicas(runs, for_transport=False)  # densities of boxes that breathe
+    npt = [dataclasses.replace(trajectory, conditions=Conditions("npt", 300.0, p, 1.0, 100.0, 500.0)) for p in (1, 500)]
+    with pytest.raises(ValueError, match="b: pressure_atm=500, and a has 1: replicas have one target"):
+        check_replicas({"a": (npt[0], thermo), "b": (npt[1], thermo)}, for_transport=False)
 
 
 def test_density_of_replicas() -> None:

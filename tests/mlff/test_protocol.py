@@ -48,6 +48,9 @@ def test_what_is_not_resolved_says_what_it_would_take() -> None:
     assert "about 5 times the simulated time" in str(what_it_takes(wide, n_replicas=2))
     assert "times the simulated time" in str(what_it_takes(Estimate(-1.0, 0.05, 9), n_replicas=2))
     assert "too few independent blocks" in str(what_it_takes(Estimate(1.0, math.inf, 1), n_replicas=1))
+    for alike in (Estimate(4.0, 0.0, 5), Estimate(0.0, 0.0, 5), Estimate(4.0, 1e-16, 5)):  # blocks equal by chance
+        assert "too few independent blocks" in str(what_it_takes(alike, n_replicas=1))
+    assert "no exchange was seen" in str(what_it_takes(Estimate(4.0, math.inf, 0), n_replicas=2))
     assert "10 ion pairs x 1 replicas, 20 are needed: 2 replicas" in str(
         what_it_takes(good, n_replicas=1, ion_pairs=10)
     )

@@ -43,6 +43,30 @@ def test_a_half_written_journal_line_is_ignored(tmp_path: Path) -> None:
     assert CountStore(tmp_path, "train", (9, 4), 2).done == 6
 
 
+def test_a_journal_that_holds_is_not_written_again(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    before = (tmp_path / "train.journal").stat()
+    assert CountStore(tmp_path, "train", (9, 4), 2).complete
+    after = (tmp_path / "train.journal").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_kill_while_the_journal_is_cut_loses_no_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _filled(tmp_path, blocks=2)
+    journal = tmp_path / "train.journal"
+    journal.write_text(journal.read_text() + "6 9 12")
+
+    def full(path: Path, *text: object, **how: object) -> None:
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            CountStore(tmp_path, "train", (9, 4), 2)
+    assert CountStore(tmp_path, "train", (9, 4), 2).done == 6
+
+
 @pytest.mark.parametrize("damage", [b"", b"not an array"])
 def test_an_unreadable_store_starts_afresh(tmp_path: Path, damage: bytes) -> None:
     _filled(tmp_path)

@@ -81,6 +81,9 @@ def test_runs_are_found_by_tag_by_id_and_by_sweep(lsmrun, toy, study: list[str],
     assert lsmrun("runner=compare", f"runner.runs=[{sweep}]", "runner.output=sweep")[0] == 0
     found = [(row["model.gain"], row["runner.epochs"], row["test/accuracy"]) for row in rows_of(Path("sweep"))]
     assert found == [("1", "1", "0.5"), ("1", "2", "0.5"), ("2", "1", "1"), ("2", "2", "1")]
+    record(home, {"model.gain": "3", "runner.epochs": "1"}, {"test/accuracy": 1.5}, parent=sweep)  # of other data
+    assert lsmrun("runner=compare", f"runner.runs=[{sweep}]", "runner.output=more")[0] == 0
+    assert sorted(row["model.gain"] for row in rows_of(Path("more"))) == ["1", "1", "2", "2", "3"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 import mlff
+from mlff import scores
+from mlff.datasets import FrameFiles
 from mlff.distiller import Distiller
+from runners.force_fields import read_force_field, write_force_field
 from tests.command_line import refused, runs_in
 from tests.mlff.liquids import liquid, perturbed, save, write_trajectory
 from tests.mlff.samples import model
@@ -41,6 +44,48 @@ def test_three_models_become_one_that_loads(typed: tuple[str, ...], lsmrun: Run,
     assert mlff.load(next(home.glob("hydra/*/*/model/model.safetensors"))).dispersion is not None
 
 
+def test_every_member_is_judged_by_frames_that_it_has_not_learned(
+    lsmrun: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"train": "package:carbonates_train.xyz", "valid": [], "valid_fraction": 0.1, "test_fraction": 0.0}
+    data |= {"_target_": "mlff.datasets.FrameFiles", "name": "mine", "split": "random", "dispersion": "included"}
+    options = {k: v for k, v in data.items() if k != "_target_"}
+    seeds = {"a": 5, "b": 6, "c": 5}
+    for name, seed in seeds.items():
+        labels = FrameFiles(**options).load(tmp_path, seed)
+        write_force_field(tmp_path / name, perturbed(model().float(), seed, 0.02), labels, {"data": data, "seed": 0})
+    path = write_trajectory([liquid(k) for k in range(4)], tmp_path / "water.h5md")
+    scored: list[list[str]] = []
+    compare = scores.compare
+
+    def watched(field: Any, frames: Any, *more: Any) -> Any:
+        scored.append([f.name for f in frames])
+        return compare(field, frames, *more)
+
+    monkeypatch.setattr(scores, "compare", watched)
+    named = f"checkpoint=[{','.join(str(tmp_path / name) for name in seeds)}]"
+    quiet = ("runner.stable_ps=0", "runner.pictures=false", "distillation.epochs=1", "distillation.batch=64")
+    status, _, err = lsmrun("model=mlff", "runner=distill", named, f"runner.trajectories=[{path}]", *quiet)
+    assert status == 0, err
+    valid = {s: [f.name for f in FrameFiles(**options).load(tmp_path, s).valid] for s in (5, 6)}
+    assert scored[:3] == [valid[5], valid[6], valid[5]]
+    (about,) = home.glob("hydra/*/*/model/model.yaml")
+    saved = read_force_field(about.parent, "student")
+    assert saved.config["data"] == data  # which nobody typed
+    assert saved.labels["split_seed"] in (5, 6) and scored[3] == scored[4] == valid[saved.labels["split_seed"]]
+
+
+def test_labels_that_the_set_lacks_teach_nothing_unless_they_were_asked_for(
+    typed: tuple[str, ...], lsmrun: Run, home: Path
+) -> None:
+    bare = (*typed, "data.keys.charges=null", "data.keys.dipole=null", "runner.stable_ps=0", "runner.pictures=false")
+    assert lsmrun(*bare)[0] == 0
+    said = "distillation.clusters.dipole=2: carbonates has no label dipole (labels: energy, forces)"
+    status, _, err = lsmrun(*bare, "distillation.clusters.dipole=2")
+    assert status == 2 and said in err and err.count("\n") == 1
+    assert len(runs_in(home)) == 1
+
+
 def test_a_killed_distillation_goes_on_where_it_was(
     typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +114,31 @@ def test_a_killed_distillation_goes_on_where_it_was(
     assert f"going on with the MLflow run {run.info.run_id}" in out
     assert steps == [0, 0, 1, 1]  # the two frames that are not for validation, twice; none again
     assert not list(home.glob("cache/distillation-*/state.npz"))
+
+
+def test_a_killed_distillation_starts_anew_where_the_code_has_changed(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = (*typed, "runner.stable_ps=0", "runner.pictures=false")
+    monkeypatch.setattr("runners.checkpoint.Throttle.ready", lambda self: True)
+    finish = Distiller._finish_epoch
+    steps: list[int] = []
+
+    def interrupted(self: Distiller, trained: float) -> Any:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return finish(self, trained)
+
+    def counted(self: Distiller, trained: float) -> Any:
+        steps.append(self.epoch)
+        return finish(self, trained)
+
+    monkeypatch.setattr(Distiller, "_finish_epoch", interrupted)
+    assert lsmrun(*quiet)[0] == 130
+    monkeypatch.setattr("runners.distill.code_digest", lambda *names: "other code")
+    monkeypatch.setattr(Distiller, "_finish_epoch", counted)
+    assert lsmrun(*quiet)[0] == 0
+    assert steps == [0, 1]  # scored before its first step: nothing of the old state was taken
 
 
 def test_wrong_input_is_refused_in_one_line(typed: tuple[str, ...], lsmrun: Run, home: Path) -> None:

@@ -120,6 +120,42 @@ def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Pa
     assert "md/temperature_K" in runs_in(home)[1].data.metrics
 
 
+def test_a_trajectory_of_ones_own_is_held_to_the_rules_of_transport(lsmrun: Run, home: Path, model: Path) -> None:
+    common = (*BOX, *CALM, "runner.pictures=false", f"checkpoint={model}", "md.length_ps=0.08", "md.frame_every_fs=2")
+
+    def made(*typed: str) -> str:
+        status, out, err = lsmrun("runner=md", *common, *typed)
+        assert status == 0, err
+        return next(line for line in out.splitlines() if line.startswith("trajectory: ")).split()[1]
+
+    def analysed(*paths: str) -> tuple[int, str, str]:
+        return lsmrun(
+            "runner=properties", "system=dmc", "properties.blocks=2", f"runner.trajectory=[{','.join(paths)}]"
+        )
+
+    weak, fast, warm = (
+        made("md=nvt"),
+        made("md=nvt", "md.temperature_damping_fs=10"),
+        made("md=nve", "md.temperature_K=350"),
+    )
+    before = len(runs_in(home))
+    assert f"runner.trajectory: {fast}: temperature_damping_fs=10: a thermostat that fast" in refused(
+        analysed(weak, fast)
+    )
+    assert f"runner.trajectory: {warm}: temperature_K=350, and {weak} has 300: replicas have one target" in refused(
+        analysed(weak, warm)
+    )
+    assert "a file is given twice" in refused(analysed(weak, weak))
+    assert len(runs_in(home)) == before
+    import h5py
+
+    with h5py.File(weak, "r+") as file:
+        del file["parameters"]  # a file of before they were recorded
+    status, out, err = analysed(weak)
+    assert status == 0 and "self-diffusion of DMC" in out, err
+    assert "written before trajectories told how they were made" in out + err
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [

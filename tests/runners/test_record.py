@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,69 @@ def test_rows_that_another_process_wrote_meanwhile_are_kept(
     assert record.main([str(page), "--only", "static"]) == 0
     assert ran == ["seed=0"]
     assert {r["row"] for r in record.read_records(path).values()} == {"static", "by another"}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that take no time."""
+
+    def run(overrides: Sequence[str]) -> dict[str, str]:
+        return {"job": record.job_of(overrides), "command": f"lsmrun {' '.join(overrides)}", "wall_s": "1"}
+
+    monkeypatch.setattr(record, "run_once", run)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(page: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git checkout with the page in it."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "toy")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "toy@example.org")
+    git(page.parent, "init", "-q")
+    git(page.parent, "add", page.name, page.with_suffix(".md").name)
+    git(page.parent, "commit", "-qm", "A page")
+    return page.parent
+
+
+def test_each_row_is_committed_at_once_and_nothing_else_with_it(page: Path, checkout: Path, quick: None) -> None:
+    (checkout / "other.txt").write_text("somebody's work")
+    git(checkout, "add", "other.txt")
+    assert record.main([str(page), "--commit", "--only", "static"]) == 0
+    subjects = git(checkout, "log", "--format=%s").splitlines()
+    assert subjects == ["Record static, seed 1", "Record static, seed 0", "A page"]
+    assert git(checkout, "show", "--name-only", "--format=", "HEAD~1").split() == ["data/toy.csv", "toy.md"]
+    assert git(checkout, "status", "--porcelain").splitlines() == ["A  other.txt"]
+
+
+def test_what_somebody_has_staged_of_the_page_is_not_committed(
+    page: Path, checkout: Path, quick: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page.with_suffix(".md").write_text(page.with_suffix(".md").read_text() + "More.\n")
+    git(checkout, "add", "toy.md")
+    assert record.main([str(page), "--commit", "--only", "static"]) == 0
+    assert git(checkout, "log", "--format=%s").splitlines() == ["A page"]
+    assert "not committed: no git checkout, or changes of the page are staged" in capfd.readouterr().err
+    assert len(record.read_records(checkout / "data" / "toy.csv")) == 2
+
+
+def test_outside_a_checkout_rows_are_recorded_without_a_commit(
+    page: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(page.parent.parent))
+    assert record.main([str(page), "--commit", "--only", "static"]) == 0
+    assert "not committed: no git checkout" in capfd.readouterr().err
+    assert len(record.read_records(page.parent / "data" / "toy.csv")) == 2
+
+
+def test_make_results_commits_and_the_program_alone_does_not(page: Path, checkout: Path, quick: None) -> None:
+    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
+    assert "runners.record --commit" in makefile
+    assert record.main([str(page), "--only", "static"]) == 0
+    assert git(checkout, "log", "--format=%s").splitlines() == ["A page"]
 
 
 def test_a_row_whose_data_are_missing_is_passed_over_and_says_what_it_needs(page: Path, home: Path) -> None:

@@ -137,6 +137,34 @@ def test_what_is_recorded_before_the_start_is_kept(home: Path) -> None:
     assert (run.data.metrics["early"], run.data.tags["early"]) == (1.0, "yes")
 
 
+def sweep_over(home: Path, job: str) -> Tracker:
+    tracker = Tracker(open_store(home))
+    tracker.start(label(job=job, tags={"lsmrun.varied": "seed"}))
+    return tracker
+
+
+def test_a_killed_job_belongs_to_the_sweep_that_goes_on_with_it(home: Path) -> None:
+    smaller, larger = sweep_over(home, "1" * 16), sweep_over(home, "2" * 16)
+    killed = started(home, parent=smaller.run_id)
+    killed.end("KILLED")
+    alone = started(home)  # outside any sweep it stays where it was
+    assert smaller.run_id == smaller.store.client().get_run(killed.run_id).data.tags["mlflow.parentRunId"]
+    alone.end("KILLED")
+    resumed = started(home, parent=larger.run_id)
+    resumed.end()
+    assert killed.run_id == alone.run_id == resumed.run_id
+    assert (larger.finished_jobs(), smaller.finished_jobs()) == ({"a" * 16}, set())
+
+
+def test_a_sweep_over_data_sets_knows_its_jobs_in_every_experiment(home: Path) -> None:
+    sweep = sweep_over(home, "1" * 16)
+    for job, data in (("a" * 16, "toy"), ("b" * 16, "other")):
+        tracker = Tracker(open_store(home))
+        tracker.start(RunLabel(experiment=f"classify/{data}", name=data, job=job, parent=sweep.run_id))
+        tracker.end()
+    assert sweep.finished_jobs() == {"a" * 16, "b" * 16}
+
+
 def test_a_killed_run_goes_on_in_the_same_run_without_writing_twice(home: Path) -> None:
     first = started(home)
     first.params({"seed": 1})

@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import mlff
+from mlff.authors_format import write_train_data
 from mlff.training.losses import Weights
 from mlff.training.options import Training
 from mlff.training.trainable import ModelOptions
@@ -20,6 +21,8 @@ from runners.compose import Source
 from runners.options import CONF
 from runners.plan import make_plan
 from tests.command_line import refused, runs_in
+from tests.mlff.label_sets import label_set
+from tests.mlff.samples import model
 
 Run = Callable[..., tuple[int, str, str]]
 NETWORK = tuple(f"model.network.{k}" for k in ("width=16", "heads=4", "n_radial=8", "hidden=8"))
@@ -63,6 +66,29 @@ def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, ho
     others = ("runner=evaluate", f"checkpoint={folder}", "data=carbonates", "data.dispersion=none", "data.test=[]")
     assert "cannot be mixed (checkpoint: included, carbonates: none)" in refused(lsmrun(*others))
     assert "data=digits: force fields take frames, not images" in refused(lsmrun(*others[:2], "data=digits"))
+
+
+@pytest.mark.parametrize("data", ["bamboo", "electrolyte"])
+def test_the_published_recipe_starts_on_published_files_and_packaged_clusters(
+    data: str, lsmrun: Run, home: Path, tmp_path: Path
+) -> None:
+    typed = [
+        "model=mlff",
+        f"data={data}",
+        "training=bamboo2024",
+        *NETWORK,
+        "training.epochs=1",
+        "runner.pictures=false",
+    ]
+    if data == "bamboo":
+        made = label_set(model(dispersion="none"), 8)
+        write_train_data([*made.train, *made.valid], tmp_path / "train_data.pt")
+        typed.append(f"data.train={tmp_path / 'train_data.pt'}")
+    else:
+        typed += ["data.n_train=8", "data.valid_fraction=0.002"]
+    status, _, err = lsmrun(*typed)
+    assert status == 0, err
+    assert runs_in(home)[0].data.metrics["epoch/train/loss"] > 0
 
 
 def test_training_goes_on_from_a_checkpoint_of_the_same_labels(lsmrun: Run, home: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lsm.prototypes import Prototypes
 from lsm.rram.device import draw_pairs
-from tests.command_line import MAIN, refused, runs_in
+from lsm.sources import Task
+from tests.command_line import MAIN, history_of, refused, runs_in
 
 Run = Callable[..., tuple[int, str, str]]
 TINY = (
@@ -34,13 +36,6 @@ DIRECTIONS = ("image_to_audio", "audio_to_image")
 def _metrics(home: Path, k: int = 0) -> dict[str, float]:
     found: dict[str, float] = runs_in(home)[k].data.metrics
     return found
-
-
-def _history(home: Path, name: str) -> list[float]:
-    from runners.store import open_store
-
-    (run,) = runs_in(home)
-    return [m.value for m in open_store(home).client().get_metric_history(run.info.run_id, name)]
 
 
 def _artifacts(home: Path, run: Any, folder: str) -> set[str]:
@@ -83,7 +78,7 @@ def test_what_the_device_does_to_features_is_told_for_each_network(lsmrun: Run, 
     assert status == 0, err
     metrics, by_sense = _metrics(home), {}
     for sense in ("image", "audio"):
-        by_sense[sense] = _history(home, f"network/{sense}_feature_correlation")
+        by_sense[sense] = history_of(home, runs_in(home)[0], f"network/{sense}_feature_correlation")
         assert len(set(by_sense[sense])) == 3 and all(0.3 < value < 1 for value in by_sense[sense])
         assert metrics[f"device/{sense}_feature_correlation"] == pytest.approx(np.mean(by_sense[sense]))
     assert metrics["device/feature_correlation"] == pytest.approx(np.mean(list(by_sense.values())))
@@ -200,14 +195,32 @@ def test_the_weights_of_the_liquids_are_chosen_by_validation(lsmrun: Run, home: 
 
 
 @pytest.mark.parametrize("model", ["rram_lsm", "srnn_ann"])
-def test_prototypes_take_queries_from_the_training_part_or_as_published(lsmrun: Run, home: Path, model: str) -> None:
+def test_prototypes_take_queries_from_the_training_part_or_as_published_from_the_test_part(
+    lsmrun: Run, home: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Task | None] = []
+    fit = Prototypes.fit
+
+    def spied(self: Prototypes, *given: Any, queries: Task | None = None, **more: Any) -> Any:
+        taken.append(queries)
+        return fit(self, *given, queries=queries, **more)
+
+    monkeypatch.setattr(Prototypes, "fit", spied)
     fast = ("runner.method=prototypes", "runner.prototypes.epochs=8", "runner.seeds=1", "runner.pictures=false")
     common = (f"model={model}", *TINY, *fast, "runner.raw_control=false", "runner.prototypes.learning_rate=0.01")
     assert lsmrun(*common)[0] == 0
-    status, _, err = lsmrun(*common, "runner.protocol=published")
+    status, _, err = lsmrun(*common, "runner.protocol=published", "runner.thresholds=[[1,1],[1,1]]")
     assert status == 0, err
-    assert _metrics(home, 0)["test/image_to_audio/seen"] > 1 / 6
-    assert "published/image_to_audio/seen" in _metrics(home, 1)
+    own, queries = taken
+    assert own is None and queries is not None
+    for labels in queries.labels:  # of a class 12 samples train, 4 validate and 6 test
+        assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == dict.fromkeys((1, 2, 3, 5, 6, 7), 6)
+    honest, published = runs_in(home)
+    assert honest.data.metrics["test/image_to_audio/seen"] > 1 / 6
+    assert honest.data.metrics["valid/accuracy"] == max(history_of(home, honest, "epoch/valid/accuracy"))
+    for direction in DIRECTIONS:
+        best = max(history_of(home, published, f"epoch/published/{direction}"))
+        assert published.data.metrics[f"published/{direction}/seen"] == pytest.approx(best)
 
 
 def test_networks_trained_end_to_end_search_too(lsmrun: Run, home: Path) -> None:

@@ -75,25 +75,21 @@ def _published_chunks(raster: np.ndarray, ts: int) -> np.ndarray:
     return np.vstack([filled.numpy(), np.zeros((ts - len(filled), raster.shape[1]), bool)])
 
 
-@pytest.mark.parametrize("last_ms", [5, 128, 129, 130, 500, 899])
-def test_sounds_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("last_ms", "bin_ms", "steps"),
+    [(ms, 1, 129) for ms in (5, 127, 128, 129, 257, 500, 899)]
+    + [(ms, 10, 90) for ms in (5, 499, 889, 899, 1234, 2005)],
+)
+def test_sounds_are_squeezed_as_by_torch_chunk(last_ms: int, bin_ms: int, steps: int) -> None:
     rng = np.random.default_rng(last_ms)
-    raster = rng.random((last_ms + 1, 64)) < 0.03
-    raster[last_ms, 7] = True
-    events = Events.from_lists(*([a] for a in np.nonzero(raster)), 64, 900)
-    seen = _view(SOUND, events)
-    np.testing.assert_array_equal(dense(seen, 0, 1, 129)[0], _published_chunks(raster, 129))
-
-
-@pytest.mark.parametrize("last_ms", [5, 499, 912, 1234, 2005])
-def test_wider_bins_are_squeezed_as_by_torch_chunk(last_ms: int) -> None:
-    rng = np.random.default_rng(last_ms)
-    raster = rng.random((last_ms + 1, 64)) < 0.03
-    raster[last_ms, 7] = True
-    events = Events.from_lists(*([a] for a in np.nonzero(raster)), 64, 2100)
-    seen = _view(SOUND, events, time="normalised", bin_ms=10.0, steps=90)
-    whole = np.vstack([raster, np.zeros((-len(raster) % 10, 64), bool)]).reshape(-1, 10, 64).any(axis=1)
-    np.testing.assert_array_equal(dense(seen, 0, 1, 90)[0], _published_chunks(whole, 90))
+    t_ms = np.sort(np.append(rng.uniform(0, last_ms, 2 * last_ms), last_ms + 0.3))
+    ms, channels = t_ms.astype(int), rng.integers(0, 64, len(t_ms))
+    raster = np.zeros((int(np.ceil(t_ms.max() / bin_ms)) + 1, 64), bool)  # as published: ceil(max t) + 1
+    raster[ms // bin_ms, channels] = True
+    events = Events.from_lists([ms], [channels], 64, 2100)
+    own = {} if bin_ms == 1 else {"time": "normalised", "bin_ms": float(bin_ms), "steps": steps}
+    seen = _view(SOUND, events, **own)
+    np.testing.assert_array_equal(dense(seen, 0, 1, steps)[0], _published_chunks(raster, steps))
 
 
 def test_an_empty_sound_stays_empty() -> None:

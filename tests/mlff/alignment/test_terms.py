@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from mlff.alignment.aligner import Aligner
 from mlff.alignment.liquid_pass import energy_with_molecules_apart, evaluate, liquid_frame, network_alone
@@ -16,6 +18,8 @@ from mlff.frames import Configuration
 from mlff.model import ForceField
 from mlff.read_out import ready_for_read_out
 from mlff.units import ATM_PER_KCAL_A3
+from runners.check import build
+from runners.options import CONF
 from tests.mlff.label_sets import labelled
 from tests.mlff.liquids import liquid
 from tests.mlff.samples import TRICLINIC, crowd, model
@@ -119,6 +123,24 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     slope = (loss_at(h) - loss_at(-h)) / (2 * h)
     loss_at(0.0)
     assert float(aligner.value()[1].double() @ ways.double()) == pytest.approx(slope, rel=1e-4)
+
+
+def test_the_published_descent_takes_a_batch_of_512_clusters_after_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = OmegaConf.to_container(OmegaConf.load(CONF / "alignment" / "bamboo2024.yaml"))
+    published: Alignment = build(section, "alignment")
+    assert published.clusters is None
+    before = model(dispersion="none")
+    one = ready_for_read_out([labelled(before, crowd(2), "c")], before, network_alone(before), "included")
+    sizes: list[int] = []
+
+    def counted(self: Aligner, frames: Sequence[object]) -> tuple[float, torch.Tensor]:
+        sizes.append(len(frames))
+        return 0.0, torch.zeros(sum(p.numel() for p in self.parameters))
+
+    monkeypatch.setattr(Aligner, "_cluster_loss", counted)
+    aligner = Aligner(before, [Liquid("water", WATER[:3], 50.0)], 600 * one, replace(published, steps=1), seed=0)
+    aligner.run()
+    assert sizes == [512] * len(aligner.frames)
 
 
 def test_a_liquid_that_is_to_stay_stays() -> None:

@@ -168,6 +168,21 @@ def test_a_box_that_bursts_is_a_blow_up(solid: Atoms) -> None:
         )
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["state with limits", "state of before"])
+def test_a_resumed_run_bursts_where_the_unbroken_one_does(solid: Atoms, old: bool) -> None:
+    pulled = short("npt", length_ps=20.0, pressure_atm=-20000.0, max_temperature_K=1e5, save_every_fs=50.0)
+    states: list[State] = []
+    with pytest.raises(BlowUp) as unbroken:
+        simulate(solid, LennardJones(), pulled, seed=0, save=states.append)
+    last = states[-1]
+    assert last.put_on(solid).get_volume() > 1.2 * solid.get_volume()
+    if old:
+        last = State(last.step, {name: value for name, value in last.arrays.items() if name != "limits"})
+    with pytest.raises(BlowUp) as resumed:
+        simulate(solid if old else last.put_on(solid), LennardJones(), pulled, seed=0, state=last)
+    assert str(resumed.value) == str(unbroken.value)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlff.dynamics.simulation import Dynamics, simulate
-from mlff.dynamics.trajectory import Recorder, merge, read_thermo, read_trajectory, thermo_table, topology
+from mlff.dynamics.integrators import Conditions
+from mlff.dynamics.simulation import Dynamics, conditions_of, simulate
+from mlff.dynamics.trajectory import (
+    Recorder,
+    merge,
+    read_origin,
+    read_thermo,
+    read_trajectory,
+    thermo_table,
+    topology,
+)
 from mlff.system.liquid import System, pack
 from tests.mlff.dynamics.test_simulation import Ideal
 
@@ -27,7 +36,7 @@ def recorded(box: Atoms, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A run of 40 steps with a frame every 10, written in parts of 20 steps and joined."""
     folder = tmp_path_factory.mktemp("trajectory")
     d = Dynamics(ensemble="npt", length_ps=0.04, temperature_K=300.0, frame_every_fs=10.0, save_every_fs=20.0)
-    recorder, whole = Recorder(box, NAMES), Recorder(box, NAMES)
+    recorder, whole = Recorder(box, NAMES, conditions_of(d)), Recorder(box, NAMES)
     parts = [folder / "part-1.h5md", folder / "part-2.h5md"]
 
     def on_step(step: object) -> None:
@@ -59,6 +68,31 @@ def test_frames_come_back_as_they_were(recorded: tuple[Path, Recorder], box: Ato
     assert t.names == NAMES
     np.testing.assert_array_equal(t.fragments, box.arrays["fragments"])
     np.testing.assert_array_equal(t.fragment_charges, [0] * 10 + [1, -1])
+
+
+def test_a_file_says_how_it_was_made(recorded: tuple[Path, Recorder], box: Atoms, tmp_path: Path) -> None:
+    import h5py
+
+    path, _ = recorded
+    assert read_trajectory(path).conditions == Conditions("npt", 300.0, 1.0, 1.0, 100.0, 1000.0)
+    origin = read_origin(path)
+    assert origin.conditions == read_trajectory(path).conditions and origin.names == NAMES
+    np.testing.assert_array_equal(origin.numbers, box.numbers)
+    with h5py.File(path) as file:
+        assert file["parameters"].attrs["ensemble"] == "npt" and file["parameters"].attrs["pressure_atm"] == 1.0
+    Recorder(box, NAMES, conditions_of(Dynamics(ensemble="nve"), 350.0)).write(tmp_path / "nve.h5md")
+    with h5py.File(tmp_path / "nve.h5md") as file:  # what has no effect is not told
+        assert set(file["parameters"].attrs) == {"ensemble", "temperature_K", "time_step_fs"}
+    again = read_origin(tmp_path / "nve.h5md").conditions
+    assert again is not None and again.temperature_K == 350.0 and np.isnan(again.temperature_damping_fs)
+
+
+def test_files_of_before_conditions_were_recorded_are_read(box: Atoms, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Recorder(box, NAMES).write(tmp_path / name)
+    merge([tmp_path / "a", tmp_path / "b"], tmp_path / "old.h5md")
+    assert read_trajectory(tmp_path / "old.h5md").conditions is None
+    assert read_origin(tmp_path / "old.h5md").conditions is None
 
 
 def test_velocities_are_the_rate_of_the_positions(recorded: tuple[Path, Recorder]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import numpy as np
 import pytest
 
 from mlff.datasets import FrameFiles
-from mlff.labelled import LabelKeys
+from mlff.labelled import LabelKeys, Source, read_extxyz
+from mlff.labels.isolated import write_isolated
 from mlff.labels.methods import NotLabelled, Tblite, gap_eV
 from mlff.units import DEBYE_EA, KCAL_PER_EV
 from tests.mlff.cluster_samples import ion_pair, waters
@@ -21,6 +24,16 @@ def _one_thread() -> None:
     # the library is loaded by its first use: a team of its threads waits for ever on a busy machine
     Tblite().compute(np.array([3]), np.zeros((1, 3)), 1)
     threadpool_limits(1)
+
+
+def test_isolated_atoms_of_the_packaged_sets_come_back(tmp_path) -> None:
+    keys = LabelKeys("energy", "forces", charges="charges", dipole="dipole")
+    carbonates = FrameFiles("carbonates", "package:carbonates_train.xyz", "included", keys=keys).load(tmp_path, 0)
+    write_isolated(["H", "Li", "C", "O", "F", "P"], tmp_path / "atoms.xyz")
+    found = read_extxyz(tmp_path / "atoms.xyz", Source(keys))[1]
+    packaged = read_extxyz(files("mlff") / "data" / "electrolyte_atoms.xyz", Source(keys))[1]
+    assert found == pytest.approx(packaged, abs=1e-4)
+    assert {z: found[z] for z in (1, 6, 8)} == pytest.approx(carbonates.isolated, abs=0.05)
 
 
 def test_the_labels_of_the_embedded_carbonates_come_back(tmp_path) -> None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from mlff.transport import detect_equilibration, mean_of_series, statistical_inefficiency
+from mlff.transport import detect_equilibration, mean_of_series, means_of_series, statistical_inefficiency
+from tests.mlff.transport.coverage import check_error_bars
 from tests.mlff.transport.synthetic import ornstein_uhlenbeck
 
 
@@ -33,22 +34,35 @@ def test_equilibrium_begins_after_the_transient() -> None:
 def test_error_bars_of_a_mean_cover_it(tau: float, n: int, replicas: int) -> None:
     rng = np.random.default_rng(2)
     transient = 5 * np.exp(-np.arange(n) / (n / 40))
-    hits = 0
-    for _ in range(200):
-        found = mean_of_series(list(ornstein_uhlenbeck(rng, (replicas, n), 1.0, tau) + transient)).estimate
-        hits += abs(found.value) < found.error
-    assert 0.90 <= hits / 200 <= 1.0
+    series = (list(ornstein_uhlenbeck(rng, (replicas, n), 1.0, tau) + transient) for _ in range(200))
+    check_error_bars([mean_of_series(s).estimate for s in series], 0.0)
 
 
 def test_replicas_that_something_slow_holds_apart_give_their_own_error() -> None:
     rng = np.random.default_rng(5)
-    hits, blocks = 0, []
+    found = []
     for _ in range(200):
         frozen = rng.normal(0, 1.0, (3, 1))  # differs from replica to replica and never relaxes
-        found = mean_of_series(list(ornstein_uhlenbeck(rng, (3, 2000), 1.0, 1.5) + frozen)).estimate
-        hits += abs(found.value) < found.error
-        blocks.append(found.n_blocks)
-    assert np.median(blocks) == 3 and 0.90 <= hits / 200 <= 1.0
+        found.append(mean_of_series(list(ornstein_uhlenbeck(rng, (3, 2000), 1.0, 1.5) + frozen)).estimate)
+    assert np.median([e.n_blocks for e in found]) == 3
+    check_error_bars(found, 0.0)
+
+
+def test_replicas_that_stand_still_apart_have_no_error() -> None:
+    found = mean_of_series([np.full(100, 1.0), np.full(100, 3.0)]).estimate
+    assert (found.value, found.n_blocks) == (2.0, 0) and math.isinf(found.error)
+    alike = np.tile([1.0, 2.0], 100)  # every block has the same mean, one replica's is another's plus one
+    found = mean_of_series([alike, alike + 1]).estimate
+    assert (found.value, found.n_blocks) == (2.0, 2) and found.standard_error == pytest.approx(0.5)
+
+
+def test_quantities_of_the_same_samples_are_cut_alike() -> None:
+    rng = np.random.default_rng(7)
+    slow, fast = ornstein_uhlenbeck(rng, (2, 2000), 1.0, 10.0), ornstein_uhlenbeck(rng, (2, 2000), 1.0, 0.5)
+    parts = [np.stack([s, f, 1 - s - f], axis=1) for s, f in zip(slow, fast, strict=True)]
+    found = means_of_series(parts)
+    assert sum(m.estimate.value for m in found) == pytest.approx(1.0)
+    assert len({(m.starts, m.inefficiency) for m in found}) == 1
 
 
 def test_what_is_too_short_says_so() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlff.transport import radial_distribution, solvation_shells
+from mlff.transport import SolvationShells, radial_distribution, solvation_shells
 from mlff.transport.structure import atoms_of, distances, half_height
+from tests.mlff.transport.coverage import check_error_bars
 
 
 def test_an_ideal_gas_has_no_structure() -> None:
@@ -14,7 +15,7 @@ def test_an_ideal_gas_has_no_structure() -> None:
     cell = np.array([[12.0, 0, 0], [3, 12, 0], [0, 2, 13]])
     positions = rng.random((40, 200, 3)) @ cell
     found = radial_distribution(
-        positions, np.broadcast_to(cell, (40, 3, 3)), np.arange(50), np.arange(50, 200), bin_A=0.5
+        [positions], [np.broadcast_to(cell, (40, 3, 3))], np.arange(50), np.arange(50, 200), bin_A=0.5
     )
     assert found.g[3:] == pytest.approx(np.ones(len(found.g) - 3), abs=0.06)
     assert found.r_A[-1] < half_height(cell)
@@ -28,21 +29,23 @@ def test_a_crystal_has_its_coordination_number() -> None:
     rng = np.random.default_rng(1)
     positions = 2.8 * grid + rng.normal(0, 0.1, (20, 64, 3))
     cells = np.broadcast_to(11.2 * np.eye(3), (20, 3, 3))
-    found = radial_distribution(positions, cells, np.flatnonzero(kind == 0), np.flatnonzero(kind == 1))
+    found = radial_distribution([positions], [cells], np.flatnonzero(kind == 0), np.flatnonzero(kind == 1))
     assert found.r_A[np.argmax(found.g)] == pytest.approx(2.8, abs=0.15)
     assert found.first_minimum_A and 3.1 < found.first_minimum_A < 4.8
     assert found.n_first_shell and found.n_first_shell.value == pytest.approx(6.0, abs=0.05)
+    # six in every frame: nothing says how sure that is
+    assert found.n_first_shell.n_blocks == 0 and not found.n_first_shell.has_error
 
 
 def test_pairs_of_one_molecule_are_left_out() -> None:
     positions = np.array([[[0.0, 0, 0], [1, 0, 0], [5, 0, 0], [6, 0, 0]]])
     fragments = np.array([0, 0, 1, 1])
     found = radial_distribution(
-        positions, 20 * np.eye(3)[None], np.arange(4), np.arange(4), fragments=fragments, bin_A=0.5
+        [positions], [20 * np.eye(3)[None]], np.arange(4), np.arange(4), fragments=fragments, bin_A=0.5
     )
     assert found.coordination[found.r_A > 1.5][0] == 0.0 and found.coordination[-1] == 2.0
     with pytest.raises(ValueError, match="atoms of both kinds"):
-        radial_distribution(positions, 20 * np.eye(3)[None], np.arange(0), np.arange(4))
+        radial_distribution([positions], [20 * np.eye(3)[None]], np.arange(0), np.arange(4))
 
 
 def test_distances_go_to_the_nearest_image() -> None:
@@ -63,8 +66,8 @@ def test_lithium_is_free_paired_or_aggregated() -> None:
     bare = frame.copy()
     bare[3:, 0] = 60.0
     found = solvation_shells(
-        np.stack([frame, bare]),
-        np.broadcast_to(100 * np.eye(3), (2, 3, 3)),
+        [np.stack([frame, bare])],
+        [np.broadcast_to(100 * np.eye(3), (2, 3, 3))],
         numbers,
         np.arange(8),
         names,
@@ -77,5 +80,68 @@ def test_lithium_is_free_paired_or_aggregated() -> None:
     assert found.coordination["S"].value == pytest.approx(1 / 3)
     assert found.shells[0] == ("bare", 0.5) and ("1 X 1 S", pytest.approx(1 / 3)) in found.shells
     with pytest.raises(ValueError, match="Na: not a molecule of one atom"):
-        solvation_shells(frame[None], 100 * np.eye(3)[None], numbers, np.arange(8), names, charges, "Na")
+        solvation_shells([frame[None]], [100 * np.eye(3)[None]], numbers, np.arange(8), names, charges, "Na")
     assert atoms_of(names, np.arange(8), "S", numbers, 8).tolist() == [6, 7]
+
+
+N_IONS, PAIRED = 6, 0.6
+
+
+def _pairs(bound: list[np.ndarray], anion_charge: float = -1.0) -> SolvationShells:
+    """Li far from each other, each with an anion of its own that is in its shell where `bound` `(n_frames, n_ions)`."""
+    at = np.zeros((2 * N_IONS, 3))
+    at[:, 0] = np.tile(20.0 * np.arange(N_IONS), 2)
+    replicas = []
+    for b in bound:
+        frames = np.tile(at, (len(b), 1, 1))
+        frames[:, N_IONS:, 1] = np.where(b, 2.0, 6.0)
+        replicas.append(frames)
+    return solvation_shells(
+        replicas,
+        [np.broadcast_to(20.0 * N_IONS * np.eye(3), (len(b), 3, 3)) for b in bound],
+        np.repeat([3, 9], N_IONS),
+        np.arange(2 * N_IONS),
+        ("Li",) * N_IONS + ("X",) * N_IONS,
+        np.repeat([1.0, anion_charge], N_IONS),
+        "Li",
+    )
+
+
+def _exchange(rng: np.random.Generator, n_frames: int, lifetime: float) -> np.ndarray:
+    """Whether each ion is paired: at every frame it is drawn anew with probability 1 / lifetime."""
+    drawn = rng.random((n_frames, N_IONS)) < PAIRED
+    anew = rng.random((n_frames, N_IONS)) < 1 / lifetime
+    anew[0] = True
+    last = np.maximum.accumulate(np.where(anew, np.arange(n_frames)[:, None], 0), axis=0)
+    return np.take_along_axis(drawn, last, axis=0)
+
+
+@pytest.mark.parametrize(("lifetime", "replicas"), [(1.5, 2), (30.0, 3)], ids=["fast exchange", "slow exchange"])
+def test_error_bars_of_shares_and_shells_cover(lifetime: float, replicas: int) -> None:
+    rng = np.random.default_rng(5)
+    found = [_pairs([_exchange(rng, 100, lifetime) for _ in range(replicas)]) for _ in range(200)]
+    check_error_bars([f.shares["CIP"] for f in found], PAIRED, "CIP")
+    check_error_bars([f.coordination["X"] for f in found], PAIRED, "X")
+    for f in found:
+        assert sum(e.value for e in f.shares.values()) == pytest.approx(1.0)
+
+
+def test_ions_that_were_never_seen_to_exchange_have_no_error() -> None:
+    rng = np.random.default_rng(6)
+    stuck = [np.tile(rng.random(N_IONS) < PAIRED, (50, 1)) for _ in range(4)]
+    assert len({s.sum() for s in stuck}) > 1
+    for bound in (stuck, stuck[:1], [np.ones((50, N_IONS), bool)] * 4):
+        found = _pairs(bound)
+        for e in (*found.shares.values(), *found.coordination.values()):
+            assert e.n_blocks == 0 and np.isinf(e.error)
+        assert found.coordination["X"].value == pytest.approx(np.mean(bound))
+
+
+def test_what_is_certain_is_no_measurement() -> None:
+    assert not _pairs([np.ones((50, N_IONS), bool)], anion_charge=0.0).shares
+    numbers, names = np.array([3, 9, 6]), ("Li", "X", "methane")
+    frame = np.array([[0.0, 0, 0], [2, 0, 0], [0, 2, 0]])
+    found = solvation_shells(
+        [frame[None]], [20 * np.eye(3)[None]], numbers, np.arange(3), names, np.array([1.0, -1, 0]), "Li"
+    )
+    assert set(found.coordination) == {"X"} and found.shells == (("1 X", 1.0),)

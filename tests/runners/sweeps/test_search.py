@@ -13,11 +13,17 @@ import pytest
 
 pytest.importorskip("optuna", reason="the extra `sweeps` is not installed: pip install 'lsmrun[sweeps]'")
 
+import optuna
+
 from runners.check import UserError
-from runners.compose import parse
+from runners.compose import Source, parse
+from runners.context import job_hash
+from runners.plan import make_plan
 from runners.store import open_store
+from runners.sweeps.search import Search, SearchSettings
 from runners.sweeps.space import corners, read_space
-from tests.command_line import MAIN, refused, runs_in
+from runners.sweeps.sweep import plan_sweep
+from tests.command_line import MAIN, launched, refused, runs_in
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy")
 SPACE = ("model.gain=tag(log,interval(0.1,2))", "data.n=choice(3,4)")
@@ -59,6 +65,19 @@ def test_a_search_leaves_best_values_trials_and_pictures_in_the_parent(toy, home
     for name in ("history", "importance"):
         assert artifact(home, parent.info.run_id, f"pictures/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert f"(best {float(best['value']):.6g}, trial {best['trial']})" in out
+
+
+def test_a_trial_is_told_all_that_its_choices_imply() -> None:
+    source = Source()
+    sweep, common = plan_sweep(source, ["hydra/sweeper=optuna", "model=rram_lsm", "data=choice(ntidigits)", "seed=1,2"])
+    search = sweep.way
+    assert isinstance(search, Search)
+    search._study = optuna.create_study()
+    trial = search._ask()
+    (plan,) = launched(source, common, [search._job(trial, []).overrides])
+    checked = source.compose(["model=rram_lsm", "data=ntidigits", f"seed={trial.params['seed']}"])
+    assert plan.choices["readout"] == "linear_probe_ntidigits"
+    assert job_hash(plan.config) == job_hash(make_plan(checked, checked.hydra).config)
 
 
 def test_a_study_goes_on_where_it_was_and_a_fresh_one_finds_the_same(toy, home: Path) -> None:
@@ -132,6 +151,23 @@ def refusal_of(toy, arguments: list[str]) -> str:
     status, _, err = toy(*arguments)
     assert status == 2
     return err
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["test/accuracy", "published/test_accuracy", "epoch/test/accuracy", "epoch/published/audio_to_image",
+     "baseline/raw_counts_accuracy", "fold/liquid_accuracy", "transfer/liquid/real_to_real",
+     "network/audio_to_image/seen", "forces/mae_meV_per_A", "accuracy"],
+)  # fmt: skip
+def test_a_search_sees_no_metric_that_may_come_from_test_data(metric: str) -> None:
+    for name in ("metric", "watched"):
+        with pytest.raises(ValueError, match=f"{name}={metric}: a search must not see test data; take valid/..."):
+            SearchSettings(**{name: metric})
+
+
+@pytest.mark.parametrize("metric", ["valid/forces_mae_meV_per_A", "epoch/valid/accuracy", "liquid/branching_factor"])
+def test_a_search_by_what_no_test_label_has_a_part_in_is_allowed(metric: str) -> None:
+    assert SearchSettings(metric=metric, watched=metric).metric == metric
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from runners.compose import EXTRAS, check_is_installed
+from runners.compose import EXTRAS, Source, check_is_installed
+from runners.context import job_hash
 from runners.paths import usable_cores
 from runners.sweeps.launch import Launcher
-from tests.command_line import MAIN, refused, runs_in
+from runners.sweeps.sweep import Grid, plan_sweep
+from tests.command_line import MAIN, launched, refused, runs_in
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
@@ -36,6 +38,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def statuses(home: Path) -> list[str]:
     return [run.info.status for run in runs_in(home)]
+
+
+def test_the_jobs_that_run_are_those_that_were_checked_with_all_that_their_choices_imply() -> None:
+    source = Source()
+    sweep, common = plan_sweep(source, ["model=rram_lsm", "data=nmnist_sim,fsdd"])
+    assert isinstance(sweep.way, Grid)
+    plans = launched(source, common, sweep.way.jobs)
+    assert [plan.choices["readout"] for plan in plans] == ["linear_probe", "linear_probe_ntidigits"]
+    assert tuple(job_hash(plan.config) for plan in plans) == sweep.way.hashes
 
 
 def test_a_sweep_started_again_skips_what_is_finished_and_goes_on_in_the_same_parent(toy, home: Path) -> None:
