@@ -221,7 +221,7 @@ def test_rows_can_be_named_anew(page: Path, home: Path) -> None:
     path = page.parent / "data" / "toy.csv"
     command = f"lsmrun model=lsm data=digits {TINY} seed=0"
     record.write_records(path, {"old": {"job": "old", "command": command, "wall_s": "1", "test/accuracy": "0.5"}})
-    assert record.main([str(page), "--rekey", "--list"]) == 0
+    assert record.main([str(page), "--rekey"]) == 0
     (job,) = record.read_records(path)
     assert job == record.job_of(command.split()[1:])
 
