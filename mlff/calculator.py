@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,6 +51,8 @@ class MLFFCalculator(Calculator):
         **more: Any,
     ) -> None:
         super().__init__(**more)
+        if isinstance(model, str | Path):
+            raise TypeError(f'MLFFCalculator takes a model, not the name of one: MLFFCalculator(mlff.load("{model}"))')
         self.models = [model] if isinstance(model, ForceField) else list(model)
         if not self.models:
             raise ValueError("a committee without models")

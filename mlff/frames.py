@@ -22,10 +22,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mlff.neighbours import Pairs, all_pairs, neighbour_pairs
+from mlff.neighbours import Pairs, all_pairs, complete_cell, neighbour_pairs
 
 N_ELEMENTS = 87
 """Rows of every per-element table: index = atomic number, row 0 is a placeholder, the last row is Rn."""
+
+FARTHEST_A = 1e5
+"""Largest coordinate: the grid of the neighbour search overflows beyond some 1e6 Å and ends the process with SIGFPE."""
+
+DENSEST_PER_A3 = 1e3
+"""Most atoms in a cubic Å of a periodic cell: beyond, the images within a cutoff fill the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,10 @@ class Configuration:
         bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
         if len(bad):
             raise ValueError(f"atom {bad[0]} has no finite position: {self.positions[bad[0]].tolist()}")
+        bad = np.flatnonzero((np.abs(self.positions) > FARTHEST_A).any(axis=1))
+        if len(bad):
+            place = self.positions[bad[0]].tolist()
+            raise ValueError(f"atom {bad[0]} is too far away: {place} (allowed: up to {FARTHEST_A:g} Å either way)")
         if not np.isfinite(self.cell).all():
             raise ValueError(f"the cell is not finite: {self.cell.tolist()}")
         if not np.isfinite(self.total_charge):
@@ -60,6 +70,9 @@ class Configuration:
             raise ValueError(f"periodic along {self.pbc.tolist()}, but a cell vector is zero: {self.cell.tolist()}")
         if self.pbc.any() and np.linalg.matrix_rank(self.cell[self.pbc]) < self.pbc.sum():
             raise ValueError(f"the periodic cell vectors are linearly dependent: {self.cell.tolist()}")
+        volume = abs(np.linalg.det(complete_cell(self.cell, self.pbc)))
+        if self.pbc.any() and n > DENSEST_PER_A3 * volume:
+            raise ValueError(f"the cell is too small for its {n} atoms: {self.cell.tolist()} (in Å)")
         self._check_fragments(n)
 
     def _check_fragments(self, n: int) -> None:

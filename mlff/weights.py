@@ -53,13 +53,15 @@ _TABLES = ("charge.chi_offset", "charge.charge_offset", "dispersion.c6", "disper
 
 
 def load(path: str | Path, *, compat: Compat | None = None, dtype: torch.dtype = torch.float32) -> ForceField:
-    """A model from a file of any of the three kinds.
+    """A model from a file of any of the three kinds, or from the folder of a checkpoint of our own.
 
     The authors' weights behave as published unless `compat="none"`, which gives them conservative forces and smooth
     ends; our own behave as they were trained, or as published with `compat="bamboo2024"`.
     Raises `FileNotFoundError`, or `ValueError` that names what the file lacks.
     """
     path = Path(path)
+    if path.is_dir():  # of a checkpoint of ours
+        path = path / "model.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file of weights")
     tensors = _read(path)

@@ -52,6 +52,10 @@ def _dispatch(typed: list[str]) -> int:
 
         flag = "--cfg shows the config" if args.cfg else "--info is about the config"
         raise UserError(f"{flag} of one job: leave out --multirun, and give each key one value")
+    if args.resolve and not args.cfg:
+        from runners.check import UserError
+
+        raise UserError("--resolve: goes with --cfg alone (--cfg job resolves by itself)")
     if args.cfg:
         source.compose(args.overrides)
         _hydra([*typed, "--resolve"] if args.cfg == "job" else typed)

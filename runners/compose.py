@@ -65,7 +65,7 @@ class Source:
         try:
             with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
                 return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
             raise self._explain(overrides, error) from error
 
     @contextlib.contextmanager
@@ -120,6 +120,8 @@ def let_open(override: str) -> str:
 
 def parse(text: str, groups: Groups) -> Override:
     """One typed override; raises `UserError` if it is none."""
+    if "=" in text and not text.partition("=")[0].strip("+~ "):
+        raise UserError(f"{text}: expected KEY=VALUE")  # Hydra finds no fault with it
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
@@ -161,7 +163,7 @@ def _check_choice(override: Override, groups: Groups) -> None:
     groups = {**groups, **HYDRA_GROUPS}
     if group not in groups or override.is_delete() or value is None:
         return
-    if value not in groups[group]:
+    if str(value) not in groups[group]:  # a mapping cannot be looked up
         raise UserError(f"{group}={show(value)}: no such option{suggest(str(value), list(groups[group]))}")
 
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,10 +48,10 @@ def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) 
     if watcher is not None:
         context.tracker.watch(watcher)
     prepare = getattr(plan.runner, "prepare", None)
-    with interruptible():
+    with interruptible() as asked:
         if prepare is not None:
             context = dataclasses.replace(context, prepared=_prepared(prepare, context))
-        results = _run_tracked(plan, context) if plan.is_tracked else plan.runner.run(context)
+        results = _run_tracked(plan, context, asked) if plan.is_tracked else plan.runner.run(context)
     _show_results(context, results or {}, in_sweep=plan.options.tracking.parent is not None)
     return results or {}
 
@@ -89,20 +89,35 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside, so that it ends a run as Ctrl-C does."""
+def interruptible() -> Iterator[Sequence[KeyboardInterrupt]]:
+    """SIGTERM raises `Terminated` inside, so that it ends a run as Ctrl-C does; gives what has been asked so far.
+
+    An error that comes after is a consequence: numba's compiler swallows what is raised in its callbacks, then fails
+    for want of their result.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield ()
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated("terminated")
+    asked: list[KeyboardInterrupt] = []
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(Terminated("terminated") if number == signal.SIGTERM else KeyboardInterrupt())
+        raise asked[-1]
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where Ctrl-C is to be ignored
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield asked
+    except Exception as error:
+        if asked:
+            raise asked[-1] from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepared(prepare: Any, context: Context) -> Any:
@@ -114,7 +129,7 @@ def _prepared(prepare: Any, context: Context) -> Any:
         raise UserError(one_line(error)) from error
 
 
-def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
+def _run_tracked(plan: Plan, context: Context, asked: Sequence[KeyboardInterrupt]) -> dict[str, float] | None:
     tracker, tracking = context.tracker, plan.options.tracking
     name = run_name(plan.choices, plan.overrides, tracking.varied)
     label = RunLabel(
@@ -137,6 +152,7 @@ def _run_tracked(plan: Plan, context: Context) -> dict[str, float] | None:
         tracker.end()
         raise
     except BaseException as error:
+        error = asked[-1] if asked else error
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         logging.getLogger("lsmrun").error("%s\n%s", status, traceback.format_exc())
         with contextlib.suppress(Exception):  # the first error is the one to tell

@@ -17,6 +17,7 @@ from mlff.labels.labelling import Limits
 from mlff.labels.perturbation import Perturbation
 from runners.check import UserError
 from runners.checkpoint import Cache, cache_key
+from runners.explain import show
 
 if TYPE_CHECKING:
     from mlff.labels.labelling import LabelledClusters
@@ -69,6 +70,8 @@ class Label:
             found = self._clusters(context)
             known = [cluster for name in self.known for cluster in clusters_in(Path(name).expanduser())]
             clusters, dropped = without_duplicates(found, self.duplicates_A, known)
+        if not found:
+            raise UserError(f"runner.clusters={show(self.clusters)}: no cluster in there")
         if not clusters:
             raise UserError("runner.known: holds every cluster that was found; nothing is left to label")
         return _Prepared(clusters, dropped, committee)
@@ -105,6 +108,8 @@ class Label:
             return [cluster for name in self.clusters for cluster in clusters_in(Path(name).expanduser())]
         if self.boxes:
             sources = [box for name in self.boxes for box in boxes_in(Path(name).expanduser(), self.n_boxes)]
+            if not sources:
+                raise UserError(f"runner.boxes={show(self.boxes)}: no box in there to cut clusters from")
         else:
             sources = packed_boxes(context.system, self.n_boxes, context.seed)
         return sample(sources, self.n_clusters, self.cut, self.perturbation, generator(context.seed, "clusters"))

@@ -16,6 +16,15 @@ def data_folder(configured: str) -> Path:
     return _absolute(os.environ.get("LSMRUN_DATA") or configured)
 
 
+def check_folder(folder: Path, what: str) -> None:
+    """Raise `UserError` if `folder` is a file, or has one on its way; `what` says what the folder is for."""
+    from runners.check import UserError
+
+    found = next((p for p in (folder, *folder.parents) if p.exists() or p.is_symlink()), None)
+    if found is not None and not found.is_dir():
+        raise UserError(f"{folder}: cannot be the folder {what}: {found} is a file")
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ from runners.context import NEEDS, NOT_PART_OF_THE_JOB
 from runners.explain import show
 from runners.labels import flatten
 from runners.options import CONF
+from runners.paths import check_folder, home_folder
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     choices = {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
     config = resolve(cfg)
     options = read_options(config, sections=(*choices, *NEEDS, "runner"))
+    for name in ("hydra", "artifacts"):
+        check_folder(home_folder(options.paths.home) / name, "of what runs write (LSMRUN_HOME, else paths.home)")
     runner = build(_section(config, "runner"), "runner")
     if not callable(getattr(runner, "run", None)):
         raise UserError(f"runner={choices.get('runner')}: {type(runner).__name__} has no run(context)")

@@ -14,8 +14,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from runners.check import UserError, one_line
+from runners.paths import check_folder
 from runners.provenance import process_is_gone
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Store:
 def open_store(home: Path, uri: str | None = None) -> Store:
     """The store named by `uri`, else by MLFLOW_TRACKING_URI, else the SQLite file in `home`.
 
-    A server is asked whether it is there; raises `UserError` if it is not.
+    A server is asked whether it is there, a file whether it can be one; raises `UserError` if not.
     """
     _quieten()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
@@ -76,9 +78,31 @@ def open_store(home: Path, uri: str | None = None) -> Store:
     if uri.startswith("file:"):
         raise UserError(f"tracking.uri={uri}: MLflow has no file store any more; take sqlite:////path/mlflow.db")
     store = Store(uri, home)
+    if not store.is_server:
+        _check_file(store)
     if uri.startswith(("http://", "https://")):
         _ask_server(uri)
     return store
+
+
+def _check_file(store: Store) -> None:
+    """Raise `UserError` if the SQLite file of the store cannot be made, or is something else; MLflow would try for long."""
+    path = Path(store.uri.removeprefix("sqlite:///"))
+    if not store.uri.startswith("sqlite:///") or not path.name:
+        raise UserError(f"tracking.uri={store.uri}: must name a file, as sqlite:////path/mlflow.db does")
+    for folder in (store.home, path.parent):
+        check_folder(folder, f"of the MLflow store {path}")
+    if path.is_dir():
+        raise UserError(f"{path}: a folder is where the MLflow store should be; move it away")
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+            database.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.OperationalError:  # locked for a moment: MLflow waits
+        return
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: not an MLflow store ({error}); move it away, or set tracking.uri") from error
 
 
 def create(store: Store) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.check import one_line
+from runners.check import UserError, one_line
 from runners.explain import show
 from runners.labels import RunLabel, cut, flatten
 from runners.store import (
@@ -61,9 +62,17 @@ class Tracker:
 
         Runs whose process is gone are marked KILLED first. Raises `UserError` if the store cannot be used.
         """
-        create(self.store)
-        client = self._client = self.store.client()
-        experiment = experiment_id(self.store, client, label.experiment)
+        try:
+            create(self.store)
+            client = self._client = self.store.client()
+            experiment = experiment_id(self.store, client, label.experiment)
+        except UserError:
+            raise
+        except (
+            Exception
+        ) as error:  # of MLflow, its database and its drivers: another version, another scheme, no driver
+            address = re.sub(r"//[^/@]*@", "//", self.store.uri)  # without the password
+            raise UserError(f"the MLflow store {address} cannot be used: {one_line(error)}") from error
         parent = {"mlflow.parentRunId": label.parent} if label.parent else {}  # a job is of the sweep that ends it
         tags = {**self._tags, **label.tags, "lsmrun.job": label.job, **parent}
         self._tags = {}

@@ -98,7 +98,7 @@ def _read(path: Path) -> Atoms:
     try:
         atoms: Any = read(path, format=form, **options)
     except Exception as error:  # ASE's readers raise anything
-        raise ValueError(f"{path}: cannot be read as {form} ({error})") from None
+        raise ValueError(f"{path}: cannot be read as {form} ({error or 'no frame in it'})") from None
     if form == "gromacs":
         atoms.numbers[:] = _elements_of_names(atoms.arrays["atomtypes"], atoms.arrays["residuenumbers"])
     if len(atoms) == 0 or (atoms.numbers < 1).any():

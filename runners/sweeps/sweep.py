@@ -177,6 +177,10 @@ def _plan_grid(
     asked = [str(o.input_line) for o in fixed if o.is_hydra_override()]
     shared = [o for o in fixed if not o.is_hydra_override()]
     combinations = BasicSweeper.split_arguments([*shared, *varied.values()], None)[0]
+    twice = next((job for job in combinations if combinations.count(job) > 1), None)
+    if twice is not None:
+        same = " ".join(o for o in twice if o.partition("=")[0] in varied)
+        raise UserError(f"--multirun: {same} comes twice; give each value once")
     jobs = [(*job, *implied(job)) for job in combinations]  # the launcher composes them without `Source`
     composed = [source.compose([*asked, *job]) for job in jobs]
     plans = [make_plan(cfg, cfg.hydra) for cfg in composed]

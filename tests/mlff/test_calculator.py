@@ -97,6 +97,8 @@ def test_a_model_that_leaves_the_long_range_to_others_is_refused() -> None:
 BAD = {
     "no atoms": (lambda atoms: atoms[:0], "a configuration without atoms"),
     "not finite": (lambda atoms: moved(atoms, 3, np.nan), "atom 3 has no finite position"),
+    "far away": (lambda atoms: moved(Atoms(atoms, pbc=False), 3, 1e6), "atom 3 is too far away"),
+    "tiny cell": (lambda atoms: Atoms("H", cell=[0.01, 0.01, 0.01], pbc=True), "the cell is too small for its 1 atoms"),
     "overlap": (lambda atoms: moved(atoms, 3, atoms.positions[5]), "overlap"),
     "untrained": (
         lambda atoms: renamed(atoms, 2, "Na"),
@@ -137,6 +139,11 @@ def test_atoms_that_cannot_be_computed_are_refused_in_one_line(case: str, fast: 
     with pytest.raises(ValueError, match=message) as error:
         atoms.get_potential_energy()
     assert "\n" not in str(error.value)
+
+
+def test_the_name_of_a_model_is_refused_with_the_way_to_load_it() -> None:
+    with pytest.raises(TypeError, match=r'MLFFCalculator\(mlff.load\("model.safetensors"\)\)'):
+        MLFFCalculator("model.safetensors")
 
 
 def whole_model(seed: int = 0, **settings: object) -> ForceField:

@@ -137,6 +137,15 @@ def test_digits_of_a_float64_checkpoint_are_kept_where_they_are_asked_for(tmp_pa
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+def test_the_folder_of_a_checkpoint_gives_its_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model.safetensors: no such file of weights"):
+        mlff.load(tmp_path)
+    tensors, settings = dump(model())
+    (tmp_path / "model.safetensors").write_bytes(tensors)
+    (tmp_path / "model.yaml").write_text(settings)
+    assert mlff.load(tmp_path).parameters_of == model().parameters_of
+
+
 def test_bad_files_are_named_with_what_is_wrong(field: ForceField, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file of weights"):
         mlff.load(tmp_path / "absent.safetensors")

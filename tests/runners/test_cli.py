@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from runners.compose import IMPLIED, Source
+from runners.job import Terminated, interruptible
 from runners.options import find_groups
 from tests.command_line import MAIN, refused, runs_in
 
@@ -58,6 +62,11 @@ def test_every_built_in_option_has_a_line_of_description() -> None:
         ("data=molecules", "model=toy data=molecules: toy takes images or events and molecules has molecules;"),
         ("runner.stop=prepare", "toy.bin: no such file"),
         ("tracking.uri=file:/tmp/x", "tracking.uri=file:/tmp/x: "),
+        ("tracking.uri=sqlite://", "tracking.uri=sqlite://: must name a file"),
+        ("tracking.uri=foo://x", "the MLflow store foo://x cannot be used: "),
+        ("=3", "=3: expected KEY=VALUE"),
+        ("model={a:1}", "model={a:1}: no such option (allowed: "),
+        ("--resolve", "--resolve: goes with --cfg alone"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(toy, home: Path, typed: str, said: str) -> None:
@@ -147,6 +156,17 @@ def test_a_runner_may_need_no_sections_and_no_run(toy, home: Path) -> None:
     assert runs_in(home) == []
 
 
+@pytest.mark.parametrize("taken", [".", "hydra", "artifacts"])
+def test_a_file_where_runs_are_to_be_written_is_told_before_work_starts(
+    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    home = tmp_path / "mine"
+    monkeypatch.setenv("LSMRUN_HOME", str(home))
+    (home / taken).parent.mkdir(exist_ok=True)
+    (home / taken).write_text("in the way")
+    assert f"{home / taken} is a file" in refused(toy())
+
+
 def test_a_bug_is_told_in_one_line_with_the_log(toy, home: Path) -> None:
     status, _, err = toy("runner.stop=error", "model.gain=2")
     assert status == 1
@@ -157,6 +177,14 @@ def test_a_bug_is_told_in_one_line_with_the_log(toy, home: Path) -> None:
     run = runs_in(home)[0]
     assert run.info.status == "FAILED"
     assert run.data.tags["lsmrun.error"] == "RuntimeError: the toy broke"
+
+
+def test_an_error_that_an_interruption_causes_is_no_failure() -> None:
+    with pytest.raises(Terminated), interruptible() as asked:
+        with contextlib.suppress(Terminated):  # as a callback of a compiler does
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert len(asked) == 1
+        raise RuntimeError("no compiled object yet")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +240,7 @@ def test_every_failing_job_of_a_sweep_has_its_own_log(toy, home: Path, search: l
 def test_a_sweep_with_one_wrong_value_does_not_begin(toy, home: Path) -> None:
     assert "data: n=0: must be 1 or more" in refused(toy("-m", "data.n=1,0"))
     assert "nothing varies" in refused(toy("-m", "seed=1"))
+    assert "seed=1 comes twice; give each value once" in refused(toy("-m", "seed=0,1,1"))
     assert runs_in(home) == [] and not (home / "hydra").exists()
 
 

@@ -78,6 +78,10 @@ def test_wrong_input_is_refused_in_one_line(lsmrun: Run, home: Path, tmp_path: P
     assert "fewest=3: is more than most=2" in refused(lsmrun(*TINY, "runner.cut.fewest=3"))
     missing = refused(lsmrun(*TINY, "runner.boxes=[nowhere.extxyz]"))
     assert "nowhere.extxyz" in missing
+    (tmp_path / "empty.xyz").touch()
+    for key, said in (("boxes", "no box in there"), ("clusters", "no cluster in there")):
+        file = tmp_path / "empty.xyz"
+        assert f"runner.{key}=[{file}]: {said}" in lsmrun(*TINY, f"runner.{key}=[{file}]")[2]
     assert "labels.method=PM7: must be one of GFN2-xTB, GFN1-xTB" in refused(lsmrun(*TINY, "labels.method=PM7"))
     assert runs_in(home) == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -21,7 +23,7 @@ from runners.labels import RunLabel, flatten, run_name
 from runners.provenance import process_is_gone, provenance
 from runners.store import open_store
 from runners.tracking import Tracker
-from tests.command_line import MAIN
+from tests.command_line import MAIN, refused
 
 
 def label(job: str = "a" * 16, **more) -> RunLabel:
@@ -291,6 +293,33 @@ def test_a_teams_own_server_is_used(toy, home: Path, server: str, monkeypatch: p
     assert [r.info.status for r in runs] == ["FINISHED", "FINISHED"]
     assert "config.yaml" in {f.path for f in client.list_artifacts(runs[0].info.run_id)}
     assert (home / "mlflow.db").read_bytes() == before
+
+
+def test_a_store_that_is_none_is_told_before_work_starts(toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    monkeypatch.setenv("LSMRUN_HOME", str(mine))
+    store = mine / "mlflow.db"
+    store.mkdir(parents=True)
+    assert "a folder is where the MLflow store should be" in refused(toy())
+    store.rmdir()
+    store.write_text("no database")
+    assert f"{store}: not an MLflow store (file is not a database)" in refused(toy())
+    assert [p.name for p in mine.iterdir()] == ["mlflow.db"] and store.read_text() == "no database"
+
+
+def test_a_store_of_another_version_is_left_alone(
+    toy, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    monkeypatch.setenv("LSMRUN_HOME", str(mine))
+    shutil.copy(home / "mlflow.db", mine)
+    with contextlib.closing(sqlite3.connect(mine / "mlflow.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'another'")
+        database.commit()
+    status, _, err = toy()
+    assert status == 2 and err.count("\n") == 1
+    assert "mlflow.db cannot be used: " in err and "mlflow db upgrade" in err
 
 
 def test_a_server_that_is_not_there_is_told_before_work_starts(toy, home: Path) -> None:
