@@ -276,7 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--commit", action="store_true", help="commit each finished row, in a git checkout")
     parser.add_argument("--list", action="store_true", help="only say what is missing")
     parser.add_argument("--only", action="append", help='rows whose "table/name" contains this; more than one in order')
-    parser.add_argument("--rekey", action="store_true", help="name the rows anew after a change that alters no result, and run none")
+    parser.add_argument(
+        "--rekey", action="store_true", help="name rows anew after a change that alters no result; run none"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no new run after so many minutes")
     options = parser.parse_args(arguments)
     path, page = options.page.parent / "data" / f"{options.page.stem}.csv", options.page.with_suffix(".md")
