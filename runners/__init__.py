@@ -5,7 +5,7 @@
 | `cli.py`, `help.py`, `compose.py`, `options.py` | what was typed, and the configuration that it means |
 | `check.py`, `explain.py`, `errors.py` | wrong input and every other error, in one line |
 | `plan.py`, `job.py`, `context.py` | one job: checked, run, and what its runner is given |
-| `tracking.py`, `store.py`, `labels.py`, `provenance.py` | MLflow, the names of runs, where numbers come from |
+| `tracking.py`, `store.py`, `run_names.py`, `provenance.py` | MLflow, the names of runs, where numbers come from |
 | `progress.py`, `paths.py`, `distributed.py` | what the user sees, folders, one job in several processes |
 | `checkpoint.py`, `models.py` | what survives a kill, saved models |
 | `sweeps/`, `plots/`, `stages.py` | many jobs by one command, figures, jobs inside a job |

@@ -17,7 +17,7 @@ import pytest
 
 from runners.check import UserError
 from runners.context import job_hash
-from runners.labels import RunLabel, flatten, run_name
+from runners.run_names import RunLabel, flatten, run_name
 from runners.provenance import process_is_gone, provenance
 from runners.store import open_store
 from runners.tracking import Tracker
