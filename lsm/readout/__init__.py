@@ -5,6 +5,7 @@
 | `contract.py` | what a readout is asked for, and what is done with it |
 | `features.py` | counts as features: divided, centred, scaled |
 | `linear.py` | the layer that all of them end in, its loss, the loop over epochs |
+| `adam.py` | the optimiser of two of them |
 | `softmax.py`, `adadelta.py`, `probe.py`, `regression.py` | the default, two published ones, two by scikit-learn |
 """
 
