@@ -7,7 +7,6 @@ steps at the cutoffs), each repair by itself, and both. Writes `conservation.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 import mlff
 from benchmarks import boxes
-from benchmarks.table import RESULTS
+from benchmarks.table import RESULTS, write_own
 
 FORMS: dict[str, dict[str, Any]] = {
     "as published": {},
@@ -53,10 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     n_atoms = len(_start(o))
     rows = [_row(name, run, n_atoms, o) for name, run in runs.items()]
-    with (o.results / "conservation.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_own(o.results / "conservation.csv", rows)
     draw(runs, n_atoms, o.results / "conservation.png")
     for row in rows:
         print(row)

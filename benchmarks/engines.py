@@ -7,7 +7,6 @@ charges cost that reach LAMMPS' PPPM a step late; `density` simulates one small 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -18,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import boxes
-from benchmarks.table import RESULTS
+from benchmarks.table import RESULTS, write_own
+from runners.cli import PROGRAM
 
-MAIN = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
 PROGRAMS = ("ase", "lammps", "openmm")
 LATE = [(step, ahead) for step in (1.0, 0.5) for ahead in (False, True)]
 
@@ -40,11 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = forces(o.steps) if o.what == "forces" else (density(p, o) for p in o.programs)
     for row in found:
         print(row, flush=True)
-        rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    with (o.results / f"engines_{o.what}.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        rows.append(row)
+    write_own(o.results / f"engines_{o.what}.csv", rows, digits=4)
     return 0
 
 
@@ -157,7 +153,7 @@ def density(program: str, o: argparse.Namespace) -> dict[str, Any]:
         f"runner.engine={program}", "runner.pictures=false", "seed=1", "threads=1",
         f"checkpoint={boxes.reference() / 'weights.safetensors'}",
     ]  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", MAIN, *words], env=os.environ, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *words], env=os.environ, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
     values = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith(("md/", "cost/")))

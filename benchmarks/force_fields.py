@@ -29,6 +29,7 @@ from benchmarks.table import RESULTS, own_versions
 from mlff.datasets import LabelSet
 from mlff.labelled import LabelledFrame
 from mlff.units import KCAL_PER_EV
+from runners.cli import PROGRAM
 from runners.provenance import cpu_model
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +40,6 @@ COLUMNS = (
     "cpu_model", "command",
 )  # fmt: skip
 TIMED_CALLS = 50
-MAIN = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +96,10 @@ def train_ours(labels: LabelSet, seed: int, overrides: Sequence[str]) -> dict[st
     words += overrides
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
-            [sys.executable, "-c", MAIN, *words], env=os.environ | {"LSMRUN_HOME": home}, capture_output=True, text=True
+            [sys.executable, "-c", PROGRAM, *words],
+            env=os.environ | {"LSMRUN_HOME": home},
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise RuntimeError(done.stderr.strip())

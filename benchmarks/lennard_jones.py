@@ -8,7 +8,6 @@ the analysis is tested alone. Published: the correlation of Lautenschlaeger and 
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,10 +212,7 @@ def main() -> None:
         }
         print(row, flush=True)
         rows.append(row)
-    with (options.results / "lennard_jones.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    table.write_own(options.results / "lennard_jones.csv", rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(rows)
+
+
+def write_own(path: Path, rows: Sequence[dict[str, Any]], digits: int = 0) -> None:
+    """Write a table whose columns are those of its first row; floats are rounded to `digits` if given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        for cells in rows:
+            table.writerow({k: f"{v:.{digits}g}" if digits and isinstance(v, float) else v for k, v in cells.items()})
 
 
 _SHOWN = {"what": -72, "size": -24, "peer": -11, "threads": 7, "cpu_ms": 9, "wall_ms": 9, "ratio": 6, "floor_ms": 8}

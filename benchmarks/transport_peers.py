@@ -6,7 +6,6 @@ PYTHON is that of an environment with kinisi. The walks of ions that move in pai
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import tempfile
@@ -91,10 +90,7 @@ def main() -> None:
                     | {"ratio": round(value, 4), "error": round(error, 4), "sigmas": round((value - 1) / error, 2)}
                 )
                 print(rows[-1], flush=True)
-    with (options.results / "transport_peers.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    table.write_own(options.results / "transport_peers.csv", rows)
 
 
 if __name__ == "__main__":

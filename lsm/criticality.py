@@ -44,11 +44,3 @@ def branching_factor(
     ratio = (own * descendants / np.maximum(ancestors, 1)).sum(axis=0)
     spiking = per_neuron > 0
     return float((ratio[spiking] / per_neuron[spiking]).mean()) if spiking.any() else float("nan")
-
-
-def mean_branching_factor(recordings: list[NDArray[np.uint8]], liquid: Liquid) -> float:
-    """Mean over recorded samples `(T, n)`, silent ones left out; NaN if all are silent."""
-    connections = adjacency(liquid)
-    values = [branching_factor(spikes, connections) for spikes in recordings]
-    finite = [v for v in values if np.isfinite(v)]
-    return float(np.mean(finite)) if finite else float("nan")

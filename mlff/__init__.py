@@ -1,4 +1,20 @@
-"""A machine-learned force field for liquid electrolytes; nothing here knows Hydra, MLflow or run folders."""
+"""A machine-learned force field for liquid electrolytes; nothing here knows Hydra, MLflow or run folders.
+
+| file | idea |
+|---|---|
+| `units.py`, `streams.py` | units and constants; one random stream for each purpose |
+| `frames.py`, `labelled.py`, `datasets.py`, `authors_format.py` | configurations, their labels, files of both |
+| `neighbours.py` | which atoms see which |
+| `get.py`, `charges.py`, `coulomb.py`, `coulomb_matrix.py`, `dispersion.py` | the terms of the energy |
+| `model.py`, `weights.py`, `export.py` | their sum; its weights in files, ours and those of other programs |
+| `engine.py`, `calculator.py` | fast inference, and the ASE calculator |
+| `scores.py`, `opinions.py` | how far a model is from labels, and several models from each other |
+| `read_out.py`, `distillation.py`, `distiller.py` | the read-out with all else fixed; several models to one |
+| `protocol.py`, `properties.py` | how properties of a liquid are simulated, and read from trajectories |
+| `labels/`, `training/`, `alignment/` | labels for clusters, training on them, densities moved to measured ones |
+| `system/`, `dynamics/`, `transport/` | from composition to box, its dynamics, what its time series say |
+| `fast/` | the kernels of the engine |
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -143,11 +142,6 @@ class Batch:
     def n_systems(self) -> int:
         """Number of configurations."""
         return len(self.cells)
-
-    @cached_property
-    def atom_counts(self) -> list[int]:
-        """Atoms of each configuration."""
-        return torch.bincount(self.system, minlength=self.n_systems).tolist()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

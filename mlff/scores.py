@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from mlff.datasets import Dispersion
 from mlff.labelled import LabelledFrame
 from mlff.model import ForceField
-from mlff.units import KCAL_PER_EV
+from mlff.units import MEV_PER_KCAL
 
-MEV = 1000.0 / KCAL_PER_EV
-FACTORS = {"energy": MEV, "forces": MEV, "charges": 1.0, "dipole": 1.0}
+FACTORS = {"energy": MEV_PER_KCAL, "forces": MEV_PER_KCAL, "charges": 1.0, "dipole": 1.0}
 UNITS = {"energy": "meV_per_atom", "forces": "meV_per_A", "charges": "e", "dipole": "D"}
 BLOCK_ATOMS = 1500
 """Atoms that are predicted together: enough to keep a core busy, few enough for a laptop's memory."""

@@ -11,6 +11,9 @@ COULOMB = 332.06349451357806
 KCAL_PER_EV = 23.060547830619026
 """kcal/mol in one eV (CODATA 2018)."""
 
+MEV_PER_KCAL = 1000.0 / KCAL_PER_EV
+"""meV in one kcal/mol: what errors are reported in."""
+
 DEBYE_EA = 0.20819427381112157
 """One Debye in e Å."""
 

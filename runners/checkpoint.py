@@ -1,4 +1,4 @@
-"""What survives a kill: cached INIT states and spike counts, the state of a readout, and saved models.
+"""What survives a kill: cached INIT states, spike counts and states of fits, and the digests that they are named by.
 
 Caches are named by a hash of everything that determines their content (`cache_key`). A file is either complete or not
 there: it is written beside its place and moved, or written block by block with a journal of checksums. Whatever fails its

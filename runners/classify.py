@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from runners.fitting import fit
+from runners.fitting import features_of, fit, score
 from runners.liquids import (
     evenly,
     load_dataset,
@@ -56,7 +56,7 @@ class Classify:
         network = trained_network(context, context.model, dataset, context.seed)
         stores = {part: network.counts(context, part, split.inputs) for part, split in parts_of(dataset).items()}
         self._log_liquid(context, network, stores)
-        features = {part: _features(stores[part].counts, split.labels) for part, split in parts_of(dataset).items()}
+        features = {part: features_of(stores[part].counts, split.labels) for part, split in parts_of(dataset).items()}
         fitted, history = self._fit(context, features, len(dataset.class_names), "readout", network.window)
         results = self._score(context, dataset, features, fitted)
         results |= network.measure(context, dataset, stores)
@@ -90,24 +90,15 @@ class Classify:
     def _score(
         self, context: Context, dataset: Dataset, features: dict[str, Features], fitted: FittedReadout
     ) -> dict[str, float]:
-        from lsm.statistics import accuracy, chance_level
+        from lsm.statistics import chance_level
 
-        test = features["test"]
-        right = accuracy(test.labels, fitted.predict(test.counts))
-        chance = chance_level(dataset.train.labels, len(dataset.class_names))
-        return {
-            "test/accuracy": right.value,
-            "test/standard_error": right.standard_error,
-            "valid/accuracy": fitted.valid_accuracy,
-            "train/accuracy": fitted.accuracy(features["train"]),
-            "readout/epoch": float(fitted.epoch),
-            "baseline/chance_accuracy": chance.uniform,
-            "baseline/largest_class_accuracy": chance.largest_class,
-        }
+        n_classes = len(dataset.class_names)
+        largest = chance_level(dataset.train.labels, n_classes).largest_class
+        return score(fitted, features, n_classes) | {"baseline/largest_class_accuracy": largest}
 
     def _raw_control(self, context: Context, dataset: Dataset, window: float) -> dict[str, float]:
         features = {
-            part: _features(raw_counts(context, dataset, part, split.inputs), split.labels)
+            part: features_of(raw_counts(context, dataset, part, split.inputs), split.labels)
             for part, split in parts_of(dataset).items()
         }
         fitted, _ = self._fit(context, features, len(dataset.class_names), "raw readout", window)
@@ -142,12 +133,6 @@ KEY_RESULTS = (
     "baseline/chance_accuracy",
     "liquid/branching_factor",
 )
-
-
-def _features(counts: NDArray[Any], labels: NDArray[np.int64]) -> Features:
-    from lsm.readout import Features
-
-    return Features(counts, labels)
 
 
 def save_model(context: Context, dataset: Dataset, network: Network, fitted: FittedReadout) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+PROGRAM = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
+"""What a Python process is given after `-c` to be `lsmrun`, wherever the script itself is installed."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `lsmrun` with these arguments (those of the process by default) and return the exit status."""

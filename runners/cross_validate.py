@@ -11,14 +11,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.fitting import fit
-from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network
+from runners.fitting import features_of, fit
+from runners.liquids import PARTS, load_dataset, log_dataset, raw_counts, trained_network
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Split
     from runners.context import Context
 
-PARTS = ("train", "valid", "test")
 METHODS = ("liquid", "raw")
 
 
@@ -62,7 +61,6 @@ class CrossValidate:
         self, context: Context, dataset: Dataset, pool: Split, folds: list[NDArray[np.int64]], k: int
     ) -> dict[str, NDArray[np.int64]]:
         from lsm.encode import Split
-        from lsm.readout import Features
 
         after = (k + 1) % self.folds
         others = [folds[f] for f in range(self.folds) if f not in (k, after)]
@@ -80,7 +78,7 @@ class CrossValidate:
                     if method == "liquid"
                     else raw_counts(context, dataset, name, inputs)
                 )
-                features[part] = Features(counts, split[part].labels)
+                features[part] = features_of(counts, split[part].labels)
             fitted, _ = fit(context, features, len(dataset.class_names), f"{method} readout", network.window)
             predicted[method] = fitted.predict(features["test"].counts)
         return predicted

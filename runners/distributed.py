@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError
-from runners.labels import RunLabel
 from runners.progress import Progress
+from runners.run_names import RunLabel
 from runners.tracking import Tracker, Watcher
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runners.liquids import PARTS
 from runners.progress import Progress
 from runners.rram_liquid import counts_without_effects, encoded_counts
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from runners.checkpoint import CountStore
     from runners.context import Context
 
-PARTS = ("train", "valid", "test")
 Steps = dict[str, "Events"]
 
 

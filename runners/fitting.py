@@ -1,4 +1,4 @@
-"""Fit a readout on cached spike counts, with its progress in MLflow; a killed fit goes on where it was."""
+"""Fit a readout on cached spike counts, with its progress in MLflow, and score it; a killed fit goes on where it was."""
 
 from __future__ import annotations
 
@@ -60,3 +60,26 @@ def fit(
         )  # fmt: skip
         path.unlink(missing_ok=True)
     return fitted, [history[epoch] for epoch in sorted(history)]
+
+
+def features_of(counts: NDArray[Any], labels: NDArray[np.int64]) -> Features:
+    """`lsm.readout.Features`, for modules that import nothing heavy before they run."""
+    from lsm.readout import Features
+
+    return Features(counts, labels)
+
+
+def score(fitted: FittedReadout, features: dict[str, Features], n_classes: int) -> dict[str, float]:
+    """Metrics of a fitted readout: its accuracy on every part, and what guessing gives."""
+    from lsm.statistics import accuracy, chance_level
+
+    test = features["test"]
+    right = accuracy(test.labels, fitted.predict(test.counts))
+    return {
+        "test/accuracy": right.value,
+        "test/standard_error": right.standard_error,
+        "valid/accuracy": fitted.valid_accuracy,
+        "train/accuracy": fitted.accuracy(features["train"]),
+        "readout/epoch": float(fitted.epoch),
+        "baseline/chance_accuracy": chance_level(features["train"].labels, n_classes).uniform,
+    }

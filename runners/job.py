@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from runners.check import UserError, one_line
 from runners.context import Context, job_hash
 from runners.distributed import SilentTracker, check_parallel, is_follower, silent_progress
-from runners.labels import RunLabel, run_name
 from runners.paths import data_folder, home_folder, usable_cores
 from runners.plan import Plan, make_plan
 from runners.progress import Progress
 from runners.provenance import package_versions, provenance
+from runners.run_names import RunLabel, run_name
 from runners.store import open_store
 from runners.tracking import Tracker, Watcher
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.checkpoint import Cache, cache_key, fingerprint
-from runners.fitting import fit
+from runners.fitting import features_of, fit, score
 from runners.liquids import (
     PARTS,
     check_networks,
@@ -51,8 +51,6 @@ class Join:
 
     def run(self, context: Context) -> dict[str, float]:
         """INIT and RUN of every network, then one readout on all that they counted."""
-        from lsm.readout import Features
-
         dataset: Dataset = context.prepared
         log_dataset(context, dataset)
         stores, cost = [], {"cost/init_s": 0.0, "cost/run_s": 0.0}
@@ -61,7 +59,7 @@ class Join:
             stores.append(counted)
             cost = {name: seconds + values[name] for name, seconds in cost.items()}
         features = {
-            part: Features(self._joined(context, part, [s[part] for s in stores]), getattr(dataset, part).labels)
+            part: features_of(self._joined(context, part, [s[part] for s in stores]), getattr(dataset, part).labels)
             for part in PARTS
         }
         results = self._score(context, dataset, features) | cost
@@ -105,22 +103,10 @@ class Join:
         return np.load(path, mmap_mode="r")
 
     def _score(self, context: Context, dataset: Dataset, features: dict[str, Features]) -> dict[str, float]:
-        from lsm.statistics import accuracy, chance_level
-
         window = (window_of(context, dataset) / self.windows) ** self.power  # rates are compressed as counts are
         fitted, _ = fit(context, features, len(dataset.class_names), "readout", window)
-        test = features["test"]
-        right = accuracy(test.labels, fitted.predict(test.counts))
-        chance = chance_level(test.labels, len(dataset.class_names))
-        return {
-            "test/accuracy": right.value,
-            "test/standard_error": right.standard_error,
-            "valid/accuracy": fitted.valid_accuracy,
-            "train/accuracy": fitted.accuracy(features["train"]),
-            "readout/epoch": float(fitted.epoch),
-            "readout/features": float(test.counts.shape[1]),
-            "baseline/chance_accuracy": chance.uniform,
-        }
+        results = score(fitted, features, len(dataset.class_names))
+        return results | {"readout/features": float(features["test"].counts.shape[1])}
 
 
 KEY_RESULTS = ("test/accuracy", "test/standard_error", "valid/accuracy", "readout/features", "baseline/chance_accuracy")

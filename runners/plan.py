@@ -14,9 +14,9 @@ from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
 from runners.context import NEEDS, NOT_PART_OF_THE_JOB
 from runners.explain import show
-from runners.labels import flatten
 from runners.options import CONF
 from runners.paths import check_folder, home_folder
+from runners.run_names import flatten
 
 
 @dataclass(frozen=True)

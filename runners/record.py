@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from runners.cli import PROGRAM
 from runners.provenance import cpu_model, git_state
 
 FIXED = ("job", "row", "seed", "date", "commit", "cpu", "threads", "wall_s", "cpu_s", "command")
@@ -134,8 +135,7 @@ def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     from runners.store import open_store
 
     started, used = time.monotonic(), _processor_seconds()
-    program = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
-    status = subprocess.run([sys.executable, "-c", program, *overrides]).returncode
+    status = subprocess.run([sys.executable, "-c", PROGRAM, *overrides]).returncode
     wall = time.monotonic() - started
     if status:
         raise (Refused if status == 2 else RuntimeError)(f"lsmrun {' '.join(overrides)}: exit status {status}")

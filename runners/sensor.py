@@ -16,15 +16,14 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
-from runners.fitting import fit
-from runners.liquids import load_dataset, log_dataset, raw_counts, trained_network, window_of
+from runners.fitting import features_of, fit
+from runners.liquids import PARTS, load_dataset, log_dataset, raw_counts, trained_network, window_of
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset, Split
     from runners.context import Context
 
 Count = Annotated[int, Field(ge=10)]
-PARTS = ("train", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +118,7 @@ class SensorComparison:
             for kind in kinds:
                 tests = {name: other.test for name, other in sets.items()}
                 counts = _counts(context, dataset, tests, kind)
-                features = {part: _features(counts[part], getattr(dataset, part).labels) for part in PARTS[:2]}
+                features = {part: features_of(counts[part], getattr(dataset, part).labels) for part in PARTS[:2]}
                 fitted, _ = fit(
                     context, features, n_classes, f"readout {kind} {learnt_on}", window_of(context, dataset)
                 )
@@ -173,12 +172,6 @@ MOST_TRACKED = 300
 
 def _pick(recordings: list[NDArray[Any]], chosen: NDArray[np.bool_]) -> list[NDArray[Any]]:
     return [one for one, taken in zip(recordings, chosen, strict=True) if taken]
-
-
-def _features(counts: NDArray[Any], labels: NDArray[np.int64]) -> Any:
-    from lsm.readout import Features
-
-    return Features(counts, labels)
 
 
 def _counts(context: Context, dataset: Dataset, tests: dict[str, Split], kind: str) -> dict[str, NDArray[Any]]:

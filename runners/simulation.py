@@ -177,14 +177,9 @@ class Stretch:
         from mlff.dynamics.simulation import BlowUp, State, conditions_of, simulate
         from mlff.dynamics.trajectory import Recorder, merge
 
-        path, last = self.folder / "trajectory.h5md", self.folder / "end.npz"
-        end = read_arrays(last)
-        if end is not None and path.exists():
-            ended = State.of(end)
-            if ended.step >= dynamics.n_steps:
-                return path, ended
-            self._reopen(ended.step, end)
-        known = read_arrays(self.folder / "state.npz")
+        if (ended := self._finished(dynamics.n_steps)) is not None:
+            return self._trajectory, ended
+        known = read_arrays(self._state)
         state = None if known is None else State.of(known)
         recorder = Recorder(atoms, names, conditions_of(dynamics, temperature_K))
         self._drop_parts_after(state.step if state else -1)
@@ -194,7 +189,7 @@ class Stretch:
             def save(now: State) -> None:
                 self._log(recorder)
                 recorder.write(self._part(now.step))
-                write_arrays(self.folder / "state.npz", now.flat())
+                write_arrays(self._state, now.flat())
 
             def on_step(step: Any) -> None:
                 recorder.on_step(step)
@@ -218,15 +213,15 @@ class Stretch:
                 raise
         self._log(recorder)
         recorder.write(self._part(ended.step))
-        merge(self._parts(), path)
-        write_arrays(last, ended.flat())
+        merge(self._parts(), self._trajectory)
+        write_arrays(self._end, ended.flat())
         self._drop_parts_after(-1)
-        (self.folder / "state.npz").unlink(missing_ok=True)
-        return path, ended
+        self._state.unlink(missing_ok=True)
+        return self._trajectory, ended
 
     def reached(self) -> int:
         """Steps that are on disk."""
-        saved = [read_arrays(self.folder / name) for name in ("end.npz", "state.npz")]
+        saved = [read_arrays(path) for path in (self._end, self._state)]
         return max((int(s["step"]) for s in saved if s is not None), default=0)
 
     def clear(self) -> None:
@@ -235,12 +230,37 @@ class Stretch:
             if path.suffix in (".npz", ".h5md", ".part"):
                 path.unlink()
 
+    @property
+    def _trajectory(self) -> Path:
+        return self.folder / "trajectory.h5md"
+
+    @property
+    def _end(self) -> Path:
+        return self.folder / "end.npz"
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.npz"
+
+    def _finished(self, n_steps: int) -> State | None:
+        """The last state where all steps are on disk; a stretch that ended before is made one that goes on."""
+        from mlff.dynamics.simulation import State
+
+        end = read_arrays(self._end)
+        if end is None or not self._trajectory.exists():
+            return None
+        ended = State.of(end)
+        if ended.step >= n_steps:
+            return ended
+        self._reopen(ended.step, end)
+        return None
+
     def _reopen(self, step: int, end: Mapping[str, Any]) -> None:
         """Make the end of a finished stretch the state of an unfinished one; killed at any point, it is one or the other."""
         self._drop_parts_after(-1)  # what a kill after the end has left; the trajectory holds it
-        write_arrays(self.folder / "state.npz", end)
-        (self.folder / "trajectory.h5md").replace(self._part(step))
-        (self.folder / "end.npz").unlink()
+        write_arrays(self._state, end)
+        self._trajectory.replace(self._part(step))
+        self._end.unlink()
 
     def _save_wreck(self, error: BlowUp) -> None:
         """The last frame as an artifact; nothing to go on from remains, since it would end in the same place."""

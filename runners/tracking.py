@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError, one_line
 from runners.explain import show
-from runners.labels import RunLabel, cut, flatten
+from runners.run_names import RunLabel, cut, flatten
 from runners.store import (
     Store,
     create,

@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass
 from runners.check import UserError
 from runners.checkpoint import fingerprint
 from runners.descending import Trained, descend
-from runners.encodings import PARTS, all_steps
-from runners.liquids import check_networks, is_mapped, log_dataset, warn_of_map
+from runners.encodings import all_steps
+from runners.liquids import PARTS, check_networks, is_mapped, log_dataset, warn_of_map
 from runners.rram_liquid import check_device
 from runners.zero_shot_groups import Group, Prepared, Sources, fixed_group, raw_group, trained_costs, trained_groups
 from runners.zero_shot_report import Outcome, by_network, key_results, metrics_of, table

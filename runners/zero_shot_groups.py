@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.checkpoint import fingerprint
-from runners.encodings import PARTS, Encoded, Steps, encoded
+from runners.encodings import Encoded, Steps, encoded
+from runners.liquids import PARTS
 from runners.network import inputs_fingerprint
 from runners.network_cost import cost_metrics
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from lsm.readout import adam
 from lsm.readout.contract import Arrays, Features, OnEpoch, Progress, Save
 from lsm.readout.features import chunks
 from lsm.readout.linear import Epochs, LinearScorer, class_targets, cross_entropy
-from lsm.readout.softmax import adam_step
 
 PUBLISHED_RATE, PUBLISHED_UPDATES, MOST_FASTER = 1e-4, 50_000, 100.0
 
@@ -60,14 +60,10 @@ class LinearProbe:
         save: Save | None = None,
     ) -> LinearScorer:
         """Train on counts over `window`, and keep the epoch with the best validation accuracy."""
-        shape = (train.counts.shape[1], n_classes)
-        variables: Arrays = {
-            f"{name}_{part}": np.zeros(size, np.float32)
-            for part, size in (("weights", shape), ("bias", shape[1:]))
-            for name in ("value", "mean", "square")
-        }
+        n_features = train.counts.shape[1]
+        variables = adam.start(n_features, n_classes)
         if self.start == "uniform":
-            rng, reach = np.random.default_rng([seed, 0]), shape[0] ** -0.5
+            rng, reach = np.random.default_rng([seed, 0]), n_features**-0.5
             for part in ("weights", "bias"):
                 values = variables[f"value_{part}"]
                 values[...] = rng.uniform(-reach, reach, values.shape)
@@ -112,6 +108,6 @@ class LinearProbe:
             step, rate = (epoch - 1) * len(batches) + k + 1, self.rate(len(order))
             for value in (weights, bias):  # AdamW shrinks before the step, the bias too, as torch does
                 value *= np.float32(1 - rate * self.weight_decay)
-            adam_step(variables, "weights", rates.T @ slope, step, rate)
-            adam_step(variables, "bias", slope.sum(axis=0), step, rate)
+            adam.step(variables, "weights", rates.T @ slope, step, rate)
+            adam.step(variables, "bias", slope.sum(axis=0), step, rate)
         return total_loss / len(order), right / len(order)

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from lsm.readout import adam
 from lsm.readout.contract import Arrays, Features, OnEpoch, Progress, Save
 from lsm.readout.features import Standard, chunks, inverse_sums
 from lsm.readout.linear import Epochs, LinearScorer, class_targets, cross_entropy
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -49,12 +48,7 @@ class Softmax:
     ) -> LinearScorer:
         """Train, and keep the epoch with the best validation accuracy."""
         standard = Standard.of(train.counts)
-        shape = (train.counts.shape[1], n_classes)
-        variables: Arrays = {
-            f"{name}_{part}": np.zeros(size, np.float32)
-            for part, size in (("weights", shape), ("bias", shape[1:]))
-            for name in ("value", "mean", "square")
-        }
+        variables = adam.start(train.counts.shape[1], n_classes)
         targets = class_targets(n_classes, self.targets == "one_hot").astype(np.float32)
         scale = (inverse_sums(train.counts) / standard.deviation).astype(np.float32)[:, None]
         centre = (standard.mean / standard.deviation).astype(np.float32)
@@ -105,18 +99,6 @@ class Softmax:
             slope_weights += np.float32(self.l2) * weights
             step = (epoch - 1) * len(batches) + k
             rate = 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / (self.epochs * len(batches))))
-            adam_step(variables, "weights", slope_weights, step + 1, rate)
-            adam_step(variables, "bias", slope_bias, step + 1, rate)
+            adam.step(variables, "weights", slope_weights, step + 1, rate)
+            adam.step(variables, "bias", slope_bias, step + 1, rate)
         return total_loss / len(order), right / len(order)
-
-
-def adam_step(variables: Arrays, part: str, slope: NDArray[Any], step: int, rate: float) -> None:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1), in place; `step` counts from 1."""
-    mean, square = variables[f"mean_{part}"], variables[f"square_{part}"]
-    mean *= np.float32(BETA1)
-    mean += np.float32(1 - BETA1) * slope
-    square *= np.float32(BETA2)
-    square += np.float32(1 - BETA2) * slope * slope
-    rate /= 1 - BETA1**step
-    root = np.sqrt(square / np.float32(1 - BETA2**step)) + np.float32(EPSILON)
-    variables[f"value_{part}"] -= np.float32(rate) * mean / root

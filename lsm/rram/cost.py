@@ -29,7 +29,6 @@ MACRO_CELLS = 512 * 512
 
 PUBLISHED_TRAINING_RATIOS = {"image and audio": 152.83, "brain and image": 393.07}
 """Printed beside ours, never as ours."""
-PUBLISHED_ENERGY_RATIOS = {"image and audio": 23.34, "brain and image": 160.0}
 
 
 class Branch(NamedTuple):

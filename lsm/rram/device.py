@@ -126,11 +126,6 @@ class Device:
         """Whether each sense has conductances of its own in files of its own."""
         return all(SENSE in (path or "") for path in (self.map_input, self.map_recurrent))
 
-    @property
-    def has_ir_drop(self) -> bool:
-        """Whether wires have a resistance."""
-        return self.row_ohm > 0 or self.column_ohm > 0
-
 
 def draw_pairs(device: Device, matrix: str, rows: int, n: int, seed: int, branch: str = "") -> Pairs:
     """The pairs of one weight matrix, `matrix` "input" or "recurrent", with everything that happens to single devices.

@@ -49,11 +49,6 @@ class RramParameters:
     device: Device = field(default_factory=Device)
     energy: Annotated[EnergyConstants | None, Field(description="null = no energy is computed")] = None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether no hyper-parameter is left open."""
-        return all(getattr(self, name) is not None for name in OPEN)
-
     def for_data(self, encoding: dict[str, Any], task: Task = "supervised") -> RramParameters:
         """The same with every open hyper-parameter at the published value for this data set and task.
 

@@ -87,20 +87,6 @@ def evaluate(bare: ForceField, frame: LiquidFrame, *, graph: bool = True) -> Liq
     return terms if graph else terms.detached()
 
 
-def energy_with_molecules_apart(bare: ForceField, frame: LiquidFrame, stretch: float) -> float:
-    """Energy where all vectors between molecules are longer by the factor 1 + `stretch` and those inside are as before.
-
-    Its slope at 0 is -`between` of `evaluate`: what a pressure of the pairs between molecules means.
-    """
-    batch = frame.batch
-    longer = 1.0 + stretch * frame.between
-    i, j = torch.cat([batch.i, batch.j]), torch.cat([batch.j, batch.i])
-    vectors = (batch.r * longer)[:, None] * batch.u
-    with torch.no_grad():
-        x = bare.network(batch.numbers, i, j, torch.cat([vectors, -vectors]))
-        return float(bare.energy(x).double().sum())
-
-
 def put_back(model: ForceField, bare: ForceField) -> ForceField:
     """`model` with the energy read-out of `bare`."""
     out = model.changed()

@@ -111,7 +111,7 @@ class Anchored:
         return Anchored(frame, evaluate(bare, frame, graph=False), change_atm, counts)
 
     def loss(self, terms: LiquidTerms, a: Alignment) -> Tensor:
-        """Pressure, forces and virial; the energy is left to `energies_left`."""
+        """Pressure, forces and virial; the `Aligner` adds the energy, of all frames together."""
         w, frame, n = a.weights, self.frame, len(self.frame)
         moved = terms.virial.double() - self.before.virial.double()
         missed = frame.pressure_atm(terms.between - self.before.between) - self.change_atm

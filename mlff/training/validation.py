@@ -12,13 +12,12 @@ from mlff.training.batches import ReadyFrame, TrainingBatch
 from mlff.training.losses import Counts, Loss, error_sums
 from mlff.training.parallel import Ranks
 from mlff.training.passes import TrainingPass
-from mlff.units import KCAL_PER_EV
+from mlff.units import MEV_PER_KCAL
 
-MEV = 1000.0 / KCAL_PER_EV
 REPORTED = {
-    "energy": ("energy_mae_meV_per_atom", MEV),
-    "forces": ("forces_mae_meV_per_A", MEV),
-    "virial": ("virial_mae_meV", MEV),
+    "energy": ("energy_mae_meV_per_atom", MEV_PER_KCAL),
+    "forces": ("forces_mae_meV_per_A", MEV_PER_KCAL),
+    "virial": ("virial_mae_meV", MEV_PER_KCAL),
     "charges": ("charges_mae_e", 1.0),
     "dipole": ("dipole_mae_D", 1.0),
 }

@@ -9,6 +9,7 @@
 | `diffusion.py` | self-diffusion, Yeh-Hummer correction |
 | `conductivity.py` | Nernst-Einstein, Einstein-Helfand, Haven ratio, transference numbers |
 | `structure.py`, `solvation.py` | radial distributions, coordination numbers, species of Li+ |
+| `resolved.py` | whether an estimate is worth printing, and what it would take |
 
 Units: Å, ps, u, e, K, atm in; g/cm3, mPa s, m2/s, S/m out. Errors are those of `blocks.Estimate`.
 """

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+LARGEST_SHARE = 0.25
+"""Longest lag as a share of a block."""
+
 ROUNDING = 1e-9
 """Errors that are a smaller share of their value come from rounding."""
 

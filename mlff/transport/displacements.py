@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from mlff.transport.blocks import Floats, split_blocks
+from mlff.transport.blocks import LARGEST_SHARE, Floats, split_blocks
 
-LARGEST_SHARE = 0.25
-"""Longest lag as a share of a block."""
 TOLERANCE = 0.1
 """How far the slope of log MSD over log time, averaged over an octave, may be from 1 where motion is called diffusive."""
 

@@ -65,7 +65,6 @@ class Mean:
     """First sample used of each replica."""
     inefficiency: float
     """Largest statistical inefficiency of a replica, in samples."""
-    replica_means: tuple[float, ...]
 
 
 def mean_of_series(replicas: Sequence[Floats]) -> Mean:
@@ -93,8 +92,7 @@ def means_of_series(replicas: Sequence[Floats]) -> list[Mean]:
     n_blocks = int(np.clip(min(map(len, kept)) / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
     blocks = split_blocks(kept, n_blocks)
     estimates = [_estimate(b.reshape(len(replicas), n_blocks, -1)) for b in np.moveaxis(blocks, 2, 0)]
-    means = np.stack([k.mean(axis=0) for k in kept], axis=1)
-    return [Mean(e, starts, inefficiency, tuple(m)) for e, m in zip(estimates, means.tolist(), strict=True)]
+    return [Mean(estimate, starts, inefficiency) for estimate in estimates]
 
 
 def _estimate(blocks: Floats) -> Estimate:

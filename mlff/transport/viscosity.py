@@ -14,7 +14,7 @@ import numpy as np
 from scipy import constants
 from scipy.fft import irfft, next_fast_len, rfft
 
-from mlff.transport.blocks import Estimate, Floats, jackknife, split_blocks
+from mlff.transport.blocks import LARGEST_SHARE, Estimate, Floats, jackknife, split_blocks
 from mlff.transport.displacements import Window
 from mlff.transport.relaxation import Relaxation, fit_relaxation
 
@@ -25,8 +25,6 @@ POINTS = 150
 """Points of the running integral that are fitted."""
 SLOWEST = 1 / 3
 """Longest relaxation time of the fit as a share of the window: so that the plateau is seen, not extrapolated."""
-LARGEST_SHARE = 0.25
-"""Longest lag as a share of a block."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -183,7 +183,7 @@ def run_one(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from runners.job import Terminated, run_job
-    from runners.labels import run_name
+    from runners.run_names import run_name
 
     hydra: Any = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)

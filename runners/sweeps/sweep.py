@@ -20,11 +20,11 @@ from runners.compose import Source, check_is_installed, implied, parse
 from runners.context import job_hash
 from runners.errors import FAILED
 from runners.job import interruptible
-from runners.labels import RunLabel
 from runners.options import find_groups
 from runners.paths import home_folder
 from runners.plan import Plan, make_plan
 from runners.provenance import provenance
+from runners.run_names import RunLabel
 from runners.store import open_store
 from runners.sweeps.launch import Job, Launcher, open_launcher
 from runners.tracking import Tracker

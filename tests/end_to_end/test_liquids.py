@@ -11,44 +11,28 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-Run = Callable[..., tuple[int, str, str]]
+from runners.cli import PROGRAM
+from tests.command_line import Run, artifacts_of, client_of, runs_in
+
 TINY = (
     "model.n_neurons=80", "model.init_snippets=1500", "model.run_ms=60", "data.n_train=300", "data.n_valid=60",
     "data.n_test=60", "readout.epochs=8", "runner.branching_samples=2",
 )  # fmt: skip
-LSMRUN = (sys.executable, "-c", "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))")
+LSMRUN = (sys.executable, "-c", PROGRAM)
 RESULTS = ("test/accuracy", "valid/accuracy", "train/accuracy", "liquid/branching_factor", "liquid/rate_hz",
            "baseline/raw_counts_accuracy", "init/w_excitatory", "epoch/train/loss")  # fmt: skip
-
-
-def _client(home: Path) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-
-
-def _runs(home: Path) -> list[Any]:
-    client = _client(home)
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
-
-
-def _artifacts(home: Path, run_id: str, folder: str | None = None) -> set[str]:
-    return {entry.path for entry in _client(home).list_artifacts(run_id, folder)}
 
 
 def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -> None:
     status, out, err = lsmrun("data=digits", *TINY, "runner.save_counts=true", "runner.save_rasters=2")
     assert status == 0, err
-    (run,) = _runs(home)
+    (run,) = runs_in(home)
     assert run.info.status == "FINISHED" and run.info.run_id in out
     metrics = run.data.metrics
     assert metrics["test/accuracy"] > 0.5  # far above the tenth of chance, even at this size
@@ -61,13 +45,19 @@ def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -
     }
     assert expected <= set(metrics)
     assert run.data.params["model.n_neurons"] == "80" and run.data.params["seed"] == "0"
-    assert {"config.yaml", "data.yaml", "environment.yaml", "model", "pictures", "counts.npz", "rasters"} <= _artifacts(
-        home, run.info.run_id
-    )
+    assert {
+        "config.yaml",
+        "data.yaml",
+        "environment.yaml",
+        "model",
+        "pictures",
+        "counts.npz",
+        "rasters",
+    } <= artifacts_of(home, run)
     pictures = {"confusion", "init", "learning", "raster", "weights"}
-    assert {f"pictures/{name}.png" for name in pictures} == _artifacts(home, run.info.run_id, "pictures")
+    assert {f"pictures/{name}.png" for name in pictures} == artifacts_of(home, run, "pictures")
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"digits"}
-    counts = np.load(_client(home).download_artifacts(run.info.run_id, "counts.npz"))
+    counts = np.load(client_of(home).download_artifacts(run.info.run_id, "counts.npz"))
     assert counts["train_counts"].shape == (300, 80) and counts["test_labels"].shape == (60,)
 
 
@@ -75,7 +65,7 @@ def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -
 def test_the_baselines_run_on_the_same_kernel(lsmrun: Run, home: Path, model: str) -> None:
     status, _, err = lsmrun(f"model={model}", "data=digits", *TINY)
     assert status == 0, err
-    metrics = _runs(home)[0].data.metrics
+    metrics = runs_in(home)[0].data.metrics
     assert metrics["test/accuracy"] > 0.3 and np.isfinite(metrics["liquid/branching_factor"])
     assert ("init/w_excitatory" in metrics) == (model != "lsm")
     assert (metrics["liquid/plastic_updates_per_sample"] > 0) == (model == "lsm_stdp")
@@ -86,17 +76,17 @@ def test_every_readout_can_be_chosen_saved_and_scored_again(lsmrun: Run, home: P
     tiny = [t for t in TINY if readout == "adadelta" or not t.startswith("readout.")]
     status, _, err = lsmrun(f"readout={readout}", *tiny, "runner.raw_control=false", "runner.pictures=false")
     assert status == 0, err
-    first = _runs(home)[0]
+    first = runs_in(home)[0]
     status, _, err = lsmrun("runner=evaluate", f"checkpoint={first.info.run_id}")
     assert status == 0, err
-    again = _runs(home)[1]
+    again = runs_in(home)[1]
     assert again.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
 
 
 def test_a_readout_sweep_simulates_once(lsmrun: Run, home: Path) -> None:
     status, _, err = lsmrun("-m", *TINY, "readout.targets=soft,one_hot", "runner.pictures=false")
     assert status == 0, err
-    children = [run for run in _runs(home) if "mlflow.parentRunId" in run.data.tags]
+    children = [run for run in runs_in(home) if "mlflow.parentRunId" in run.data.tags]
     assert len(children) == 2
     assert len(list((home / "cache").glob("init-*"))) == 1 and len(list((home / "cache").glob("counts-*"))) == 3
     assert children[0].data.metrics["liquid/rate_hz"] == children[1].data.metrics["liquid/rate_hz"]
@@ -112,7 +102,7 @@ def test_a_damaged_cache_is_detected_and_made_again(lsmrun: Run, home: Path) -> 
             path.write_bytes(content)
     status, out, _ = lsmrun(*small)
     assert status == 0 and "damaged" in out
-    first, second = _runs(home)
+    first, second = runs_in(home)
     assert first.data.metrics["test/accuracy"] == second.data.metrics["test/accuracy"]
     assert first.data.metrics["liquid/rate_hz"] == second.data.metrics["liquid/rate_hz"]
 
@@ -158,7 +148,7 @@ def test_a_users_own_readout_needs_one_yaml_and_one_class(lsmrun: Run, home: Pat
     tiny = [t for t in TINY if not t.startswith("readout.")]
     status, _, err = lsmrun("--config-dir", str(mine), "readout=nearest", "readout.power=1.0", *tiny)
     assert status == 0, err
-    run = _runs(home)[0]
+    run = runs_in(home)[0]
     assert run.data.metrics["test/accuracy"] > 0.4 and run.data.params["readout.power"] == "1.0"
     status, _, err = lsmrun("--config-dir", str(mine), "runner=evaluate", f"checkpoint={run.info.run_id}")
     assert status == 0, err
@@ -172,7 +162,7 @@ def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> No
     from lsm.datasets.digits import Digits
 
     assert lsmrun(*TINY, "runner.raw_control=false", "runner.pictures=false")[0] == 0
-    run_id = _runs(home)[0].info.run_id
+    run_id = runs_in(home)[0].info.run_id
     dataset = Digits().load(tmp_path, 0)
     pictures = tmp_path / "new"
     pictures.mkdir()
@@ -186,7 +176,7 @@ def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> No
     rows = list(csv.DictReader(table.open()))
     right = [row["label"] == str(label) for row, label in zip(rows, dataset.test.labels[:20], strict=True)]
     assert len(rows) == 20 and np.mean(right) > 0.5 and len(load_digits().target) == 1797
-    assert len(_runs(home)) == 1  # labelling files leaves no run behind
+    assert len(runs_in(home)) == 1  # labelling files leaves no run behind
     status, _, err = lsmrun("runner=predict", f"checkpoint={run_id}", "runner.input=nowhere.png")
     assert status == 2 and "nowhere.png" in err and err.count("\n") == 1
 
@@ -207,7 +197,7 @@ def test_what_cannot_be_is_told_in_one_line_and_leaves_no_run(
 ) -> None:
     status, _, err = lsmrun(*arguments)
     assert status == 2 and told in err and len(err.strip().splitlines()) == 1
-    assert not _runs(home)
+    assert not runs_in(home)
 
 
 @pytest.mark.parametrize(
@@ -219,14 +209,14 @@ def test_a_silent_or_saturated_liquid_is_told_and_gives_numbers(
     status, out, err = lsmrun("model=lsm", *TINY, *changes, "runner.pictures=false", "runner.raw_control=false")
     assert status == 0, err
     assert f"the liquid is {told}" in out
-    assert 0 <= _runs(home)[0].data.metrics["test/accuracy"] <= 1
+    assert 0 <= runs_in(home)[0].data.metrics["test/accuracy"] <= 1
 
 
 def test_cross_validation_tests_every_sample_once(lsmrun: Run, home: Path) -> None:
     status, _, err = lsmrun("runner=cross_validate", "runner.folds=3", *[t for t in TINY if "branching" not in t])
     assert status == 0, err
-    run = _runs(home)[0]
-    table = Path(_client(home).download_artifacts(run.info.run_id, "predictions.csv")).read_text().splitlines()
+    run = runs_in(home)[0]
+    table = Path(client_of(home).download_artifacts(run.info.run_id, "predictions.csv")).read_text().splitlines()
     assert len(table) == 1 + 300 + 60 + 60
     labels, liquid, raw = np.array([row.split(",") for row in table[1:]], int).T
     assert run.data.metrics["test/accuracy"] == pytest.approx(np.mean(labels == liquid)) and liquid.min() >= 0
@@ -261,7 +251,7 @@ def test_killed_in_any_phase_the_same_command_goes_on_to_the_same_numbers(
 ) -> None:
     command = (*TINY, "model.run_carries_traces=false", "runner.pictures=false", "threads=2")
     assert lsmrun(*command)[0] == 0
-    whole = _runs(home)[0]
+    whole = runs_in(home)[0]
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(empty_store, other / "mlflow.db")
@@ -273,13 +263,13 @@ def test_killed_in_any_phase_the_same_command_goes_on_to_the_same_numbers(
     finished = subprocess.run([*LSMRUN, *command], env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "going on with" in finished.stdout
-    (run,) = _runs(other)  # one run, from the first start to the end
+    (run,) = runs_in(other)  # one run, from the first start to the end
     assert run.info.status == "FINISHED"
     for name in RESULTS:
         assert run.data.metrics[name] == whole.data.metrics[name], name
     for name in ("epoch/train/loss", "init/w_excitatory"):
         ours, theirs = (
-            [(m.step, m.value) for m in _client(h).get_metric_history(r.info.run_id, name)]
+            [(m.step, m.value) for m in client_of(h).get_metric_history(r.info.run_id, name)]
             for h, r in ((other, run), (home, whole))
         )
         assert ours == theirs  # every point once, none lost
@@ -296,5 +286,5 @@ def test_ctrl_c_marks_the_run_killed_and_the_next_start_goes_on(home: Path) -> N
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in err
-    (run,) = _runs(home)
+    (run,) = runs_in(home)
     assert run.info.status == "KILLED" and "lsmrun.error" in run.data.tags

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.command_line import Run
+from tests.staged import DATA
+
 ROOT = Path(__file__).resolve().parents[2]
-STAGED = Path(os.environ.get("LSMRUN_DATA") or ROOT.parent / "shared" / "datasets")
 FOLDERS = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "nmnist": "n-mnist"}
 LIQUID = ("model.n_neurons=60", "model.init_snippets=300", "model.run_ms=40")
 SAMPLES = {"data.n_train": 120, "data.n_valid": 40, "data.n_test": 40}
@@ -38,7 +38,6 @@ CUT = {
     ),
 }
 """What makes commands of other than astrocyte liquids short."""
-Run = Callable[..., tuple[int, str, str]]
 
 
 def _commands() -> list[str]:
@@ -72,7 +71,7 @@ def test_command_works(command: str, lsmrun: Run, belongings: dict[str, str]) ->
     words = shlex.split(command)[1:]
     for word in words:
         data = FOLDERS.get(word.removeprefix("data="), "mnist" if "mnist" in word and "=" in word else None)
-        if data and word.startswith(("data=", "experiment=")) and not (STAGED / data).is_dir():
+        if data and word.startswith(("data=", "experiment=")) and not (DATA / data).is_dir():
             pytest.skip(f"data folder {data} is missing: set LSMRUN_DATA to the folder that holds it")
     if "RUN_ID" in command:
         status, out, _ = lsmrun(*LIQUID, *(f"{k}={v}" for k, v in SAMPLES.items()), "runner.pictures=false")
@@ -88,5 +87,5 @@ def test_command_works(command: str, lsmrun: Run, belongings: dict[str, str]) ->
         sizes = {} if "data=files" in words else SAMPLES
         words = [word for word in words if word.partition("=")[0] not in sizes]
         words += [*LIQUID, *(f"{key}={value}" for key, value in sizes.items()), "runner.pictures=false"]
-    status, _, err = lsmrun(*words, *(() if "--help" in words else (f"paths.data={STAGED}",)))
+    status, _, err = lsmrun(*words, *(() if "--help" in words else (f"paths.data={DATA}",)))
     assert status == 0, err

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.command_line import runs_in
+from tests.command_line import Run, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = ("model=lsm", "model.n_neurons=60", "model.run_ms=40", "readout.epochs=4", "runner.branching_samples=0",
         "runner.pictures=false")  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsm.criticality import adjacency, branching_factor, mean_branching_factor
+from lsm.criticality import adjacency, branching_factor
 from lsm.liquid import Liquid, assemble, build_liquid
 from lsm.parameters import LiquidParameters
 from lsm.streams import stream
@@ -48,11 +48,3 @@ def test_spikes_outside_the_window_do_not_count() -> None:
     spikes = np.zeros((250, 3), np.uint8)
     spikes[[3, 24, 225, 249]] = 1
     assert np.isnan(branching_factor(spikes, adjacency(_chain())))
-
-
-def test_silent_samples_are_left_out_of_the_mean() -> None:
-    silent, active = np.zeros((250, 3), np.uint8), np.zeros((250, 3), np.uint8)
-    active[60:190:3] = 1
-    one = branching_factor(active, adjacency(_chain()))
-    assert mean_branching_factor([silent, active, silent], _chain()) == pytest.approx(one)
-    assert np.isnan(mean_branching_factor([silent], _chain()))

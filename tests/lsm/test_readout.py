@@ -1,6 +1,5 @@
 """Readouts: the published recipe, choice by validation only, silent samples, resumption, a user's own class."""
 
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from lsm import readout
 from lsm.readout import Adadelta, Features, Logistic, Ridge, Softmax, fit_readout, linear, restore_readout
 from lsm.readout.features import Standard, batch_maximum_scales
 from lsm.readout.linear import LinearScorer, class_targets, cross_entropy
+from tests.reference import FOLDER
 
 ROOT = Path(__file__).parents[2]
-RECORDED = Path(os.environ.get("LSMRUN_DATA", ROOT / "../shared/datasets")).parent / "reference/nalsm"
 ALL = [Softmax(epochs=8, batch=50), Adadelta(epochs=30, batch=50, learning_rate=1.0), Ridge(), Logistic()]
 BY_EPOCH = ALL[:2]
 
@@ -44,7 +43,7 @@ def test_soft_targets_are_those_of_the_published_code():
 
 
 def test_adadelta_follows_the_recorded_run_of_the_published_code():
-    path = RECORDED / "readout_adadelta.npz"
+    path = FOLDER / "nalsm" / "readout_adadelta.npz"
     if not path.exists():
         pytest.skip(f"{path.name} of the published code is not at {path.parent}")
     recorded = np.load(path)

@@ -12,6 +12,8 @@ from mlff.model import ForceField, ForceFieldParameters
 ELEMENTS = np.array([1, 3, 6, 8, 9, 15])
 TRICLINIC = np.array([[7.1, 0.0, 0.0], [1.3, 6.4, 0.0], [-0.9, 1.1, 6.8]])
 """A cell smaller than twice any cutoff: every atom sees its own images."""
+BOUNDARIES = {"open": False, "periodic": True, "slab": [True, True, False], "wire": [False, False, True]}
+"""Axes along which a system goes on, by name."""
 
 
 def model(seed: int = 0, **settings: object) -> ForceField:

@@ -44,7 +44,7 @@ def test_edges_are_ordered_pairs_with_indices_over_all_atoms(frames: list[Labell
     assert data["cumsum_edge"][-1] == len(r) and (data["cell"] == -1).all()
 
 
-def test_a_file_that_lacks_something_says_what(frames: list[LabelledFrame], tmp_path: Path) -> None:
+def test_a_file_that_lacks_something_says_what(tmp_path: Path) -> None:
     (tmp_path / "noise.pt").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match=r"noise.pt: not a readable dictionary of tensors"):
         read_train_data(tmp_path / "noise.pt")

@@ -56,7 +56,7 @@ def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
         files.load(tmp_path, 0)
 
 
-def test_atoms_without_neighbours_are_trained_on_and_get_their_own_energy(tmp_path: Path) -> None:
+def test_atoms_without_neighbours_are_trained_on_and_get_their_own_energy() -> None:
     teacher = model(dispersion="none")
     labels = label_set(teacher, 6)
     lone = [labelled(teacher, crowd(1, seed=k, total_charge=1.0), f"lone[{k}]") for k in range(3)]

@@ -14,9 +14,8 @@ from mlff.get import NetworkParameters
 from mlff.model import ForceField, ForceFieldParameters
 from mlff.units import COULOMB
 from tests.mlff.reference import published, reference_folder
-from tests.mlff.samples import ELEMENTS, TRICLINIC, crowd
+from tests.mlff.samples import BOUNDARIES, ELEMENTS, TRICLINIC, crowd
 
-BOUNDARIES = {"open": False, "periodic": True, "slab": [True, True, False], "wire": [False, False, True]}
 SETTINGS = {
     "conservative": {},
     "fixed charges": {"forces": "fixed_charges"},

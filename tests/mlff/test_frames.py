@@ -44,4 +44,4 @@ def test_a_batch_never_pairs_atoms_of_two_systems() -> None:
     for pairs in (batch.edges, batch.coulomb, batch.dispersion):
         assert (batch.system[pairs.i] == batch.system[pairs.j]).all()
     assert len(batch.edges) == 3 * 6
-    assert batch.atom_counts == [3, 3, 3]
+    assert batch.system.tolist() == 3 * [0] + 3 * [1] + 3 * [2]

@@ -10,9 +10,8 @@ import torch
 
 from mlff.frames import Configuration
 from mlff.model import ForceField, Prediction
-from tests.mlff.samples import ELEMENTS, crowd, model, rotation
+from tests.mlff.samples import BOUNDARIES, ELEMENTS, crowd, model, rotation
 
-BOUNDARIES = {"open": False, "periodic": True, "slab": [True, True, False], "wire": [False, False, True]}
 FORMS = {
     "element": {},
     "coordination": {"dispersion": "coordination"},

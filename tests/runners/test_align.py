@@ -11,11 +11,10 @@ import pytest
 import mlff
 from mlff.dynamics import simulation as dynamics
 from runners.rounds import Rounds
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 from tests.mlff.liquids import save
 from tests.mlff.samples import model
 
-Run = Callable[..., tuple[int, str, str]]
 SYSTEM = """\
 _target_: mlff.system.System
 name: {name}

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from runners.cli import PROGRAM
 from runners.compose import IMPLIED, Source
 from runners.job import Terminated, interruptible
 from runners.options import find_groups
-from tests.command_line import MAIN, refused, runs_in
+from tests.command_line import refused, runs_in
 
 
 def test_help_answers_in_half_a_second_and_lists_every_option(toy_conf: Path) -> None:
-    command = [sys.executable, "-c", MAIN, "--help"]
+    command = [sys.executable, "-c", PROGRAM, "--help"]
     times = []
     for _ in range(3):
         started = time.perf_counter()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runners.comparison import compare
-from runners.labels import RunLabel
+from runners.run_names import RunLabel
 from runners.store import open_store
 from runners.tracking import Tracker
 from tests.command_line import refused, runs_in

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from mlff import scores
 from mlff.datasets import FrameFiles
 from mlff.distiller import Distiller
 from runners.force_fields import read_force_field, write_force_field
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 from tests.mlff.liquids import liquid, perturbed, save, write_trajectory
 from tests.mlff.samples import model
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("data.n_train=8", "data.test=[]", "data.valid_fraction=0.02", "distillation.epochs=1", "distillation.batch=2")
 
 

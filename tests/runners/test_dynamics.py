@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
-from io import BytesIO
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +13,9 @@ from lsm.avalanches import Avalanches, PowerLaw
 from lsm.encode import Events, image_rates
 from runners.kernel_ranks import NoiseSettings, noisy_copies, noisy_set, score_of
 from runners.plots import dynamics as plots
+from tests.command_line import Run, artifacts_of, history_of, runs_in
+from tests.figures import drawn
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = (
     "runner=dynamics", "data=digits", "model.n_neurons=80", "model.init_snippets=500", "model.run_ms=60",
     "data.n_train=100", "data.n_valid=30", "data.n_test=60", "runner.samples=6", "runner.samples_per_class=4",
@@ -25,24 +23,15 @@ TINY = (
 )  # fmt: skip
 
 
-def _last_run() -> tuple[Any, Any]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{os.environ['LSMRUN_HOME']}/mlflow.db")
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    return client, client.search_runs(experiments, order_by=["attributes.start_time DESC"])[0]
-
-
-def test_a_run_measures_and_draws_everything(lsmrun: Run) -> None:
+def test_a_run_measures_and_draws_everything(lsmrun: Run, home: Path) -> None:
     status, out, err = lsmrun(*TINY)
     assert status == 0, err
-    client, run = _last_run()
+    (run,) = runs_in(home)
     metrics = run.data.metrics
     assert {"liquid/branching_factor", "liquid/branching_factor_std", "kernel/separation_rank"} <= set(metrics)
     assert "kernel/generalisation_rank" in out and "liquid/branching_factor" in out
-    pictures = {entry.path for entry in client.list_artifacts(run.info.run_id, "pictures")}
     names = ("branching", "rates", "population", "synchrony", "avalanches", "astrocyte", "kernel")
-    assert pictures == {f"pictures/{name}.png" for name in names}
+    assert artifacts_of(home, run, "pictures") == {f"pictures/{name}.png" for name in names}
     assert metrics["kernel/columns"] == 40
     assert metrics["kernel/separation_rank"] <= 40 and metrics["kernel/generalisation_rank"] <= 40
     difference = metrics["kernel/separation_rank"] - metrics["kernel/generalisation_rank"]
@@ -51,41 +40,37 @@ def test_a_run_measures_and_draws_everything(lsmrun: Run) -> None:
     share = 0.8 * metrics["liquid/rate_excitatory_hz"] + 0.2 * metrics["liquid/rate_inhibitory_hz"]
     assert metrics["liquid/spikes_per_ms"] * 1000 / 80 == pytest.approx(share)
     assert metrics["liquid/rate_hz"] == pytest.approx(share)  # of the same samples
-    course = client.get_metric_history(run.info.run_id, "astrocyte/eta")
-    assert (
-        len(course) == 60
-        and course[0].value == pytest.approx(0.15)
-        and course[50].value == pytest.approx(0.0908, abs=1e-4)
-    )
-    assert metrics["astrocyte/eta_50ms"] == course[50].value
+    eta = history_of(home, run, "astrocyte/eta")
+    assert len(eta) == 60 and eta[0] == pytest.approx(0.15) and eta[50] == pytest.approx(0.0908, abs=1e-4)
+    assert metrics["astrocyte/eta_50ms"] == eta[50]
 
 
-def test_equal_numbers_for_any_number_of_threads(lsmrun: Run) -> None:
+def test_equal_numbers_for_any_number_of_threads(lsmrun: Run, home: Path) -> None:
     found = []
     for threads in (1, 2):
         status, _, err = lsmrun(*TINY, "runner.pictures=false", f"threads={threads}", "resume=false")
         assert status == 0, err
-        metrics = _last_run()[1].data.metrics
+        metrics = runs_in(home)[-1].data.metrics
         found.append({k: v for k, v in metrics.items() if not k.startswith(("time/", "cost/"))})
     assert found[0] == found[1]
 
 
-def test_a_static_liquid_has_no_astrocyte_and_its_branching_factor_is_that_of_classify(lsmrun: Run) -> None:
+def test_a_static_liquid_has_no_astrocyte_and_its_branching_factor_is_that_of_classify(lsmrun: Run, home: Path) -> None:
     small = (*TINY[1:8], "model=lsm", "runner.pictures=false")
     status, _, err = lsmrun(*small, "runner=dynamics", "runner.samples=6", "runner.kernel=false")
     assert status == 0, err
-    dynamics = _last_run()[1].data.metrics
+    dynamics = runs_in(home)[-1].data.metrics
     assert not any(name.startswith(("astrocyte/", "kernel/")) for name in dynamics)
     more = ("runner=classify", "runner.branching_samples=6", "runner.raw_control=false", "readout.epochs=2")
     status, _, err = lsmrun(*small, *more)
     assert status == 0, err
-    assert _last_run()[1].data.metrics["liquid/branching_factor"] == dynamics["liquid/branching_factor"]
+    assert runs_in(home)[-1].data.metrics["liquid/branching_factor"] == dynamics["liquid/branching_factor"]
 
 
-def test_a_silent_liquid_gives_no_numbers_that_are_none(lsmrun: Run) -> None:
+def test_a_silent_liquid_gives_no_numbers_that_are_none(lsmrun: Run, home: Path) -> None:
     status, out, err = lsmrun(*TINY, "model=lsm", "model.w_start=0.01")
     assert status == 0, err
-    metrics = _last_run()[1].data.metrics
+    metrics = runs_in(home)[-1].data.metrics
     assert "6 of 6 samples evoke no spike" in out
     assert "the liquid is silent" in out and "liquid/branching_factor" not in metrics
     assert metrics["liquid/rate_hz"] == 0 and metrics["kernel/separation_rank"] == 0
@@ -116,13 +101,6 @@ def test_the_published_noise_moves_whole_samples_and_raises_the_drive() -> None:
     assert len(same) == 3 and np.ptp(same.packed[:50] >> 16) > 10
     bright = noisy_copies(rates, 0, 50, plain, 250, rng).pixels[:, 10 * 28 + 10]
     assert 15 < bright.std() < 30
-
-
-def drawn(figure: Any) -> Any:
-    """The axes of a figure that has been rendered to PNG."""
-    figure.savefig(buffer := BytesIO(), format="png")
-    assert buffer.getvalue().startswith(b"\x89PNG")
-    return figure.axes
 
 
 def test_avalanches_are_drawn_as_the_share_that_is_as_large() -> None:

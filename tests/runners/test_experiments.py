@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from runners.check import build
-from runners.compose import Source, parse, resolve
-from runners.context import NEEDS
-from runners.options import CONF, describe_file, find_groups
-from runners.plan import Plan, make_plan
+from runners.compose import Source
+from runners.options import CONF, describe_file
+from runners.plan import make_plan
+from tests.command_line import Run, experiment_plan, runs_in, sweep_jobs
+from tests.staged import DATA
 
-Run = Callable[..., tuple[int, str, str]]
 NAMES = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.glob("experiment/nalsm/*.yaml"))
 SINGLE = [name for name in NAMES if not name.startswith(("nalsm/sweep_", "nalsm/tune_"))]
 SWEEPS = [name for name in NAMES if name not in SINGLE]
 LEARNING = {"lsm_stdp": "stdp", "lsm_ap_stdp": "ap_stdp", "lsm": "none"}
-DATA = Path(os.environ.get("LSMRUN_DATA", Path(__file__).parents[3] / "shared" / "datasets"))
-
-
-def _plan(name: str) -> Plan:
-    cfg = Source().compose([f"experiment={name}"])
-    plan = make_plan(cfg, cfg.hydra)
-    for section in {*NEEDS, "runner"} - set(plan.runner.needs):
-        build(resolve(cfg)[section], section)
-    return plan
 
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_an_experiment_is_what_its_name_says(name: str) -> None:
-    plan = _plan(name)
+    plan = experiment_plan(name)
     model, short = plan.parts["model"], name.removeprefix("nalsm/")
     expected = next((learning for stem, learning in LEARNING.items() if short.startswith(f"{stem}_")), "astro_stdp")
     assert model.learning == expected
@@ -51,16 +38,9 @@ VARIED = {"w_astro": [0.002, 0.2, 7], "astro_density": [0.1, 1.0, 6], "n_neurons
 """First value, last value and number of jobs of a sweep."""
 
 
-def _jobs(name: str) -> list[list[str]]:
-    """What `lsmrun -m` adds to the experiment for each job of a sweep."""
-    params = Source().compose([f"experiment={name}"]).hydra.sweeper.params
-    listed = [parse(f"{key}={value}", find_groups()) for key, value in params.items()]
-    return [[f"experiment={name}", *job] for job in BasicSweeper.split_arguments(listed, None)[0]]
-
-
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_varies_what_its_name_says(name: str) -> None:
-    jobs, short = _jobs(name), name.removeprefix("nalsm/")
+    jobs, short = sweep_jobs(name), name.removeprefix("nalsm/")
     assert len({tuple(job) for job in jobs}) == len(jobs) > 5
     first, last = (make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, (jobs[0], jobs[-1])))
     key = next(key for key in (*VARIED, "w_start", "ap_stdp", "init_snippets") if f"_{key}_" in short)
@@ -111,16 +91,12 @@ def test_a_tiny_kernel_quality_runs_to_the_end(lsmrun: Run) -> None:
     assert "kernel/separation_rank" in out and "kernel/noisy_rank" in out
 
 
-def test_a_tiny_sweep_runs_to_the_end(lsmrun: Run) -> None:
-    from mlflow import MlflowClient
-
+def test_a_tiny_sweep_runs_to_the_end(lsmrun: Run, home: Path) -> None:
     if not (DATA / "mnist").is_dir():
         pytest.skip("mnist/ is missing in the data folder: set LSMRUN_DATA")
     name = "experiment=nalsm/sweep_astro_density_mnist"
     status, _, err = lsmrun("-m", name, f"paths.data={DATA}", *TINY, *TINY_DATA, *TINY_READOUT)
     assert status == 0, err
-    client = MlflowClient(f"sqlite:///{os.environ['LSMRUN_HOME']}/mlflow.db")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    jobs = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    jobs = [run for run in runs_in(home) if "mlflow.parentRunId" in run.data.tags]
     assert sorted(float(run.data.params["model.astro_density"]) for run in jobs) == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert all("test/accuracy" in run.data.metrics for run in jobs)

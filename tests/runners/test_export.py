@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,12 @@ from mlff.frames import Configuration
 from mlff.model import ForceField, ForceFieldParameters
 from mlff.system.molecules import find_molecule
 from runners.force_fields import write_force_field
-from tests.command_line import refused
+from tests.command_line import Run, refused
 from tests.mlff.reference import reference_folder
 from tests.mlff.samples import crowd, model
 from tests.mlff.test_export import compare, lammps_inputs, named
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-Run = Callable[..., tuple[int, str, str]]
 
 
 def saved(folder: Path, field: ForceField) -> Path:

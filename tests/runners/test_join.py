@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lsm.readout import LinearProbe
-from tests.command_line import runs_in
+from tests.command_line import Run, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = (
     "runner=join", "data=digits", "data.n_train=100", "data.n_valid=40", "data.n_test=40",
     "model.n_neurons=60", "model.init_snippets=200", "model.run_ms=40", "readout.epochs=3",

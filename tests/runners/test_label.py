@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -15,10 +14,9 @@ from mlff.labels.sampling import clusters_in
 from runners.check import build
 from runners.label import Label
 from runners.options import CONF
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 from tests.mlff.cluster_samples import ion_pair, waters
 
-Run = Callable[..., tuple[int, str, str]]
 SYSTEM = ("solvents=[DMC]", "solvent_amounts=[14]", "solvent_unit=count", "salts=[LiPF6]", "salt_amounts=[1]")
 LIQUID = tuple(f"system.{key}" for key in (*SYSTEM, "salt_unit=count", "density_g_cm3=0.8"))
 TINY = ("runner=label", *LIQUID, "runner.n_boxes=1", "runner.n_clusters=6", "runner.cut.most=2", "threads=1")

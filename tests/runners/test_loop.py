@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from runners.options import CONF, describe_file
 from runners.plan import make_plan
 from runners.stages import as_value, differing
 from runners.systems import load_system, target_of
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
 
 

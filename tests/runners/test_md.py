@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,8 @@ from mlff.dynamics.trajectory import Thermo, read_thermo, read_trajectory
 from mlff.model import ForceField
 from mlff.weights import dump
 from runners.simulation import _caution
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, artifacts_of, client_of, refused, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 LIQUID = (
     "system=custom",
     "system.solvents=[EC]",
@@ -67,13 +65,10 @@ def test_a_liquid_runs_to_the_end_and_leaves_everything_that_was_promised(
     metrics = run.data.metrics
     assert metrics["md/density_g_cm3"] == pytest.approx(0.9, rel=0.1) and metrics["cost/ns_per_day"] > 0
     assert {"md/temperature_K", "md/pressure_atm", "md/drift_kcal_mol_ns_atom", "time/packing_s"} <= set(metrics)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    stored = {Path(f.path).name for f in client.list_artifacts(run.info.run_id, "trajectory")}
-    assert stored == {"trajectory.h5md", "topology.pdb", "thermo.csv", "last.extxyz"}
-    assert [f.path for f in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/course.png"]
-    assert client.get_experiment(run.info.experiment_id).name == "md/custom"
+    stored = ("trajectory.h5md", "topology.pdb", "thermo.csv", "last.extxyz")
+    assert artifacts_of(home, run, "trajectory") == {f"trajectory/{name}" for name in stored}
+    assert artifacts_of(home, run, "pictures") == {"pictures/course.png"}
+    assert client_of(home).get_experiment(run.info.experiment_id).name == "md/custom"
     folder = next(home.glob("hydra/*/*/trajectory"))
     t = read_trajectory(folder / "trajectory.h5md")
     assert t.positions.shape == (9, 98, 3) and t.names == ("EC",) * 9 + ("Li", "PF6")
@@ -134,9 +129,7 @@ def test_a_committee_stops_where_its_members_disagree_with_the_frame_saved(
     assert status == 0, err
 
 
-def test_settings_of_the_model_hold_for_a_checkpoint_as_well(
-    lsmrun: Run, home: Path, weights: list[Path], tmp_path: Path
-) -> None:
+def test_settings_of_the_model_hold_for_a_checkpoint_as_well(lsmrun: Run, home: Path, weights: list[Path]) -> None:
     plain = (*TINY, f"checkpoint={weights[0]}", "runner.pictures=false", "md=nve", "md.length_ps=0.0001")
     assert lsmrun(*plain)[0] == 0
     assert lsmrun(*plain, "model.forces=fixed_charges", "model.smooth=false")[0] == 0

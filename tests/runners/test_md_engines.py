@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,9 @@ import torch
 
 from mlff.dynamics.trajectory import read_thermo, read_trajectory
 from mlff.model import ForceField
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 from tests.runners.test_export import saved
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = (
     "runner=md", "system.n_atoms=110", "system.salts=[]", "system.salt_amounts=[]", "md.length_ps=0.005",
     "md.time_step_fs=0.5", "md.frame_every_fs=1", "md.max_force_eV_A=1e6", "md.max_temperature_K=1e9",

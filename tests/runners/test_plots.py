@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +11,9 @@ from matplotlib.figure import Figure
 from mlff.system import Values
 from runners.plots import networks as plots
 from runners.plots.properties import draw_measured
+from tests.figures import drawn
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # matplotlib's way to say that something does not fit
-
-
-def drawn(figure):
-    """The axes of a figure that has been rendered to PNG."""
-    figure.savefig(buffer := BytesIO(), format="png")
-    assert buffer.getvalue().startswith(b"\x89PNG")
-    return figure.axes
 
 
 def test_raster_puts_a_dot_at_each_spike_and_separates_the_classes():

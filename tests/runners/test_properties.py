@@ -5,7 +5,6 @@ The model is a small network with random weights: its liquid means nothing, but 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from mlff.weights import dump
 from runners.compose import Source
 from runners.options import CONF, describe_file
 from runners.plan import make_plan
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, artifacts_of, refused, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 BOX = ("system=dmc", "system.n_atoms=96", "system.density_g_cm3=1.0")
 CALM = ("runner.relaxation.steps=0", "runner.relaxation.soft_start_ps=0")
 SHORT = (
@@ -63,12 +61,10 @@ def test_every_stage_runs_and_is_reported(lsmrun: Run, home: Path, model: Path) 
     assert "expected 95 % error of density" in out and "ms a step: about" in out
     assert "viscosity: not resolved (" in out and "measured 0.585 at 298.15 K" in out
     assert "md/viscosity_mPa_s" not in out and "md/viscosity_mPa_s" not in found
-    from runners.store import open_store
-
-    client = open_store(home).client()
-    pictures = {f.path for f in client.list_artifacts(run.info.run_id, "pictures")}
-    assert pictures == {f"pictures/{n}.png" for n in ("density", "viscosity", "displacements", "radial")}
-    assert {"curves.npz", "properties.txt"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert artifacts_of(home, run, "pictures") == {
+        f"pictures/{n}.png" for n in ("density", "viscosity", "displacements", "radial")
+    }
+    assert {"curves.npz", "properties.txt"} <= artifacts_of(home, run)
     left = list((home / "cache").glob("md-stage-*/*.h5md"))
     assert not left
 
@@ -105,7 +101,7 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     assert first[key] == pytest.approx(second[key], rel=1e-9)
 
 
-def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Path, tmp_path: Path) -> None:
+def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Path) -> None:
     common = (*BOX, *CALM, "runner.pictures=false", f"checkpoint={model}", "md.length_ps=0.08", "md.frame_every_fs=2")
     for ensemble in ("nve", "npt"):
         status, out, err = lsmrun("runner=md", f"md={ensemble}", *common)
@@ -171,12 +167,12 @@ def test_what_is_refused(lsmrun: Run, typed: tuple[str, ...], told: str) -> None
     assert told in refused(lsmrun("runner=properties", "system=dmc", *typed))
 
 
-def test_ions_need_a_model_that_knows_charges(lsmrun: Run, model: Path, tmp_path: Path) -> None:
+def test_ions_need_a_model_that_knows_charges(lsmrun: Run, model: Path) -> None:
     status, _, err = lsmrun("runner=properties", "system=dmc_ec_lipf6", "system.n_atoms=400", f"checkpoint={model}")
     assert status == 2 and "predicts no charges, and the box holds Li, PF6" in err and err.count("\n") == 1
 
 
-def test_ions_of_another_charge_than_was_trained_are_refused(lsmrun: Run, model: Path, tmp_path: Path) -> None:
+def test_ions_of_another_charge_than_was_trained_are_refused(lsmrun: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = NetworkParameters(width=16, heads=4, n_radial=8, hidden=8)
     tensors, settings = dump(ForceField(ForceFieldParameters(network=network)))

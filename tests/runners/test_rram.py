@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from lsm.encode import Dataset, Events, Split
 from lsm.rram.constants import EnergyConstants
@@ -20,13 +18,12 @@ from lsm.rram.encoder import build_encoder, calibrated
 from lsm.rram.parameters import RramParameters
 from lsm.rram.view import steps_for
 from runners.check import build
-from runners.compose import Source, parse, resolve
-from runners.options import describe_file, find_groups
+from runners.compose import Source, resolve
+from runners.options import describe_file
 from runners.plan import make_plan
 from runners.rram_liquid import trained
-from tests.command_line import history_of, refused, runs_in
+from tests.command_line import Run, artifacts_of, history_of, refused, runs_in, sweep_jobs
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("data=digits", "data.n_train=120", "data.n_valid=40", "data.n_test=40", "model.n_neurons=60", "model.steps=20")
 TINY = ("model=rram_lsm", *SMALL)
 FAST = ("readout.epochs=20", "runner.branching_samples=2")
@@ -39,12 +36,6 @@ def told_of(result: tuple[int, str, str]) -> str:
     assert status == 2 and out.startswith("data: done") and out.count("\n") == 1, (out, err)
     assert err.startswith("lsmrun: error: ") and err.count("\n") == 1, err
     return err
-
-
-def _artifacts(home: Path, run_id: str, folder: str | None = None) -> set[str]:
-    from runners.store import open_store
-
-    return {entry.path for entry in open_store(home).client().list_artifacts(run_id, folder)}
 
 
 def test_a_run_records_accuracy_device_cost_and_energy(lsmrun: Run, home: Path) -> None:
@@ -64,8 +55,8 @@ def test_a_run_records_accuracy_device_cost_and_energy(lsmrun: Run, home: Path) 
     params = run.data.params
     assert params["device"] == "chip_like" and params["device.read_noise"] == "0.02"
     assert params["model.n_neurons"] == "60" and "model.device.read_noise" not in params
-    assert {"liquid.yaml", "data.yaml", "config.yaml", "model", "pictures"} <= _artifacts(home, run.info.run_id)
-    pictures = _artifacts(home, run.info.run_id, "pictures")
+    assert {"liquid.yaml", "data.yaml", "config.yaml", "model", "pictures"} <= artifacts_of(home, run)
+    pictures = artifacts_of(home, run, "pictures")
     assert {f"pictures/{name}.png" for name in ("conductances", "raster", "confusion", "learning")} == pictures
 
 
@@ -281,20 +272,13 @@ STUDIES = {
 """Key, first and last value and number of settings of each study."""
 
 
-def _jobs(name: str) -> list[list[str]]:
-    """What `lsmrun -m experiment=<name>` adds for each job."""
-    params = Source().compose([f"experiment={name}"]).hydra.sweeper.params
-    listed = [parse(f"{key}={value}", find_groups()) for key, value in params.items()]
-    return [[f"experiment={name}", *job] for job in BasicSweeper.split_arguments(listed, None)[0]]
-
-
 def test_every_study_is_tested() -> None:
     found = {p.stem.removeprefix("robustness_") for p in (ROOT / "conf/experiment/rram").glob("robustness_*.yaml")}
     assert found == {*STUDIES, "seeds"}
 
 
 def test_the_study_of_seeds_averages_over_more_and_more_liquids_that_no_group_shares() -> None:
-    plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, _jobs("rram/robustness_seeds"))]
+    plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, sweep_jobs("rram/robustness_seeds"))]
     groups = [(p.runner.seeds, p.config["seed"]) for p in plans]
     assert len(groups) == len(set(groups)) == 18 and {n for n, _ in groups} == {1, 2, 3, 5, 10, 20}
     assert {plan.config["tracking"]["tags"]["study"] for plan in plans} == {"seeds"}
@@ -304,7 +288,7 @@ def test_the_study_of_seeds_averages_over_more_and_more_liquids_that_no_group_sh
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_varies_what_its_name_says_over_seeds(study: str) -> None:
     name = f"rram/robustness_{study}"
-    jobs, (key, first, last, settings) = _jobs(name), STUDIES[study]
+    jobs, (key, first, last, settings) = sweep_jobs(name), STUDIES[study]
     plans = [make_plan(cfg, cfg.hydra) for cfg in map(Source().compose, (jobs[0], jobs[-1]))]
     section, _, field = key.partition(".")
     assert [plan.config[section][field] for plan in plans] == [first, last]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lsm.rram.view import is_squeezed
-from runners.check import build
-from runners.compose import Source, resolve
-from runners.context import NEEDS
+from runners.compose import Source
 from runners.options import CONF, describe_file
-from runners.plan import Plan, make_plan
-from tests.command_line import refused, runs_in
+from runners.plan import make_plan
+from tests.command_line import Run, experiment_plan, refused, runs_in
+from tests.staged import DATA
 
-Run = Callable[..., tuple[int, str, str]]
 NAMES = sorted(p.stem for p in CONF.glob("experiment/rram/*.yaml") if not p.stem.startswith("robustness"))
 PAIRS = ("mnist_fsdd", "nmnist_ntidigits", "handwriting_emnist", "synthetic_pairs")
 SETS = (*PAIRS, "nmnist_sim", "nmnist", "ntidigits", "fsdd")
@@ -25,15 +21,6 @@ ENCODINGS = {
     "nmnist": {"kind": "events", "height": 34, "width": 34, "polarities": 2},
     "ntidigits": {"kind": "ntidigits", "n_channels": 64},
 }
-DATA = Path(os.environ.get("LSMRUN_DATA", Path(__file__).parents[3] / "shared" / "datasets"))
-
-
-def _plan(name: str) -> Plan:
-    cfg = Source().compose([f"experiment=rram/{name}"])
-    plan = make_plan(cfg, cfg.hydra)
-    for section in {*NEEDS, "runner"} - set(plan.runner.needs):
-        build(resolve(cfg)[section], section)
-    return plan
 
 
 def _data_of(name: str) -> str:
@@ -42,7 +29,7 @@ def _data_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_is_what_its_name_says(name: str) -> None:
-    plan, data = _plan(name), _data_of(name)
+    plan, data = experiment_plan(f"rram/{name}"), _data_of(name)
     choices = plan.choices
     network = next((kind for kind in NETWORKS if name.startswith(kind)), None)
     trained = "srnn_ann" if name.startswith("srnn") and data in PAIRS else network
@@ -58,7 +45,7 @@ def test_an_experiment_is_what_its_name_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if _data_of(name) in PAIRS])
 def test_a_search_says_its_protocol_and_method(name: str) -> None:
-    plan = _plan(name)
+    plan = experiment_plan(f"rram/{name}")
     published = "published" in name
     assert (plan.runner.protocol or "honest") == plan.config["data"].get("protocol", "honest")
     assert (plan.config["data"].get("protocol", "honest") == "published") == published
@@ -74,11 +61,11 @@ def test_epochs_must_reach_the_published_thresholds_of_the_kind_of_network(name:
     least = {True: ((0, 0), (0, 0)), False: ((0.5, 0.7), (0, 0))} if "handwriting" in name else {
         True: ((0.7, 0.6), (0.65, 0.7)), False: ((0.7, 0.6), (0.65, 0.85))
     }  # fmt: skip
-    assert _plan(name).runner.thresholds == least[trained]
+    assert experiment_plan(f"rram/{name}").runner.thresholds == least[trained]
 
 
 def test_networks_of_brain_and_letters_start_from_the_consts_of_the_recorded_figures() -> None:
-    plan = _plan("srnn_clip_published_handwriting_emnist")
+    plan = experiment_plan("rram/srnn_clip_published_handwriting_emnist")
     encodings = ({"kind": "handwriting"}, {"kind": "emnist"})
     networks = [plan.parts["model"].of_sense(k).for_data(e, "contrastive")[0] for k, e in enumerate(encodings)]
     assert [network.const for network in networks] == [0.5, 0.1] and plan.runner.learner.dim == 64
@@ -87,7 +74,7 @@ def test_networks_of_brain_and_letters_start_from_the_consts_of_the_recorded_fig
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "published_" in name and _data_of(name) not in PAIRS])
 def test_one_sense_as_published_has_the_published_rate_order_and_choice(name: str) -> None:
-    plan, data = _plan(name), _data_of(name)
+    plan, data = experiment_plan(f"rram/{name}"), _data_of(name)
     if plan.choices["model"] == "rram_lsm":
         readout = plan.parts["readout"]
         assert readout.rate(1000) == {"nmnist": 1e-4, "ntidigits": 6e-4}[data] and not readout.shuffle

@@ -1,14 +1,12 @@
 """`runner=sensor` on made-up "real" recordings: simulated ones under another seed, so that both sets must agree."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from lsm.datasets.nmnist_sim import NMnistSim
 from lsm.readout import LinearProbe
+from tests.command_line import artifacts_of, runs_in
+from tests.staged import DATA
 
-STAGED = Path(os.environ.get("LSMRUN_DATA") or Path(__file__).parents[3] / "shared" / "datasets")
 TINY = (
     "model.n_neurons=60", "model.init_snippets=300", "model.run_ms=100", "readout.epochs=4",
     "data.n_train=60", "data.n_valid=20", "data.n_test=20", "data.keep=false",
@@ -19,27 +17,19 @@ TINY = (
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A data folder with MNIST in it, and a folder of recordings to be taken for real."""
-    if not (STAGED / "mnist").exists():
-        pytest.skip(f"{STAGED / 'mnist'} is missing")
+    if not (DATA / "mnist").exists():
+        pytest.skip(f"{DATA / 'mnist'} is missing")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mnist").symlink_to(STAGED / "mnist")
+    (tmp_path / "data" / "mnist").symlink_to(DATA / "mnist")
     monkeypatch.setenv("LSMRUN_DATA", str(tmp_path / "data"))
     NMnistSim(seed=7, n_train=60, n_valid=10, n_test=20).write_recordings(tmp_path / "data", tmp_path / "real")
     return tmp_path / "real"
 
 
-def _runs(home):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    return client, runs
-
-
 def test_statistics_transfers_and_pictures_are_recorded(lsmrun, home, data):
     status, out, err = lsmrun("runner=sensor", "data=nmnist_sim", f"runner.real_path={data}", *TINY)
     assert status == 0, err
-    client, (run,) = _runs(home)
+    (run,) = runs_in(home)
     metrics = run.data.metrics
     for part in ("train", "test"):
         assert metrics[f"sensor_{part}/correlation/events_per_image"] > 0.99
@@ -49,8 +39,8 @@ def test_statistics_transfers_and_pictures_are_recorded(lsmrun, home, data):
             for tested_on in ("real", "simulated", "many"):
                 assert 0 < metrics[f"transfer/{kind}/{learnt_on}_to_{tested_on}"] <= 1
     assert "transfer/liquid/simulated_to_real" in out
-    pictures = {Path(a.path).stem for a in client.list_artifacts(run.info.run_id, "pictures")}
-    assert pictures == {"time_course", "maps", "counts", "intervals", "path", "examples"}
+    pictures = ("time_course", "maps", "counts", "intervals", "path", "examples")
+    assert artifacts_of(home, run, "pictures") == {f"pictures/{name}.png" for name in pictures}
 
 
 def test_the_probe_of_a_random_liquid_sees_rates(lsmrun, home, data, monkeypatch):
@@ -78,7 +68,7 @@ def test_what_cannot_be_compared_is_told_in_one_line(lsmrun, home, tmp_path, mon
     monkeypatch.setenv("LSMRUN_DATA", str(tmp_path))
     status, _, err = lsmrun("runner=sensor", *overrides)
     assert status == 2 and message in err and len(err.strip().splitlines()) == 1
-    assert _runs(home)[1] == []
+    assert not runs_in(home)
 
 
 def test_too_few_real_recordings_are_refused(lsmrun, data):

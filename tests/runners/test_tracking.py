@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from runners.check import UserError
+from runners.cli import PROGRAM
 from runners.context import job_hash
-from runners.labels import RunLabel, flatten, run_name
 from runners.provenance import process_is_gone, provenance
+from runners.run_names import RunLabel, flatten, run_name
 from runners.store import open_store
 from runners.tracking import Tracker
-from tests.command_line import MAIN, refused
+from tests.command_line import refused
 
 
 def label(job: str = "a" * 16, **more) -> RunLabel:
@@ -200,7 +201,7 @@ def test_a_new_run_begins_after_an_end_on_request_or_for_other_work(
 
 def test_kill_9_leaves_a_run_that_the_next_start_marks_and_goes_on_with(toy, toy_conf: Path, home: Path) -> None:
     arguments = ["--config-dir", str(toy_conf), "model=toy", "runner.stop=kill"]
-    killed = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True)
+    killed = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     tracker = Tracker(open_store(home))
     (run,) = runs_of(tracker)
@@ -210,7 +211,7 @@ def test_kill_9_leaves_a_run_that_the_next_start_marks_and_goes_on_with(toy, toy
     assert status == 0
     stale = next(r for r in runs_of(tracker) if r.info.run_id == run.info.run_id)
     assert stale.info.status == "KILLED" and "process is gone" in stale.data.tags["lsmrun.error"]
-    again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True)
+    again = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
     assert f"going on with the MLflow run {run.info.run_id}" in again.stdout
     assert len(runs_of(tracker)) == 2
 
@@ -228,7 +229,7 @@ def test_eight_processes_on_a_fresh_store_at_once_all_succeed(tmp_path: Path, to
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")} | {
         "LSMRUN_HOME": str(tmp_path / "h")
     }
-    command = [sys.executable, "-c", MAIN, "--config-dir", str(toy_conf), "model=toy"]
+    command = [sys.executable, "-c", PROGRAM, "--config-dir", str(toy_conf), "model=toy"]
     processes = [
         subprocess.Popen(
             [*command, f"seed={i}"], env=environment, cwd=tmp_path, stdout=-3, stderr=subprocess.PIPE, text=True

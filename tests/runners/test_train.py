@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,13 @@ from runners.check import build
 from runners.compose import Source
 from runners.options import CONF
 from runners.plan import make_plan
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, artifacts_of, refused, runs_in
 from tests.mlff.label_sets import label_set
 from tests.mlff.samples import model
 
-Run = Callable[..., tuple[int, str, str]]
 NETWORK = tuple(f"model.network.{k}" for k in ("width=16", "heads=4", "n_radial=8", "hidden=8"))
 TINY = ("model=mlff", *NETWORK, "data.n_train=10", "data.test=[]", "data.valid_fraction=0.03", "training.epochs=2")
 PLAIN = (*TINY, "runner.pictures=false")
-
-
-def _artifacts(home: Path, run_id: str, folder: str | None = None) -> set[str]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    return {Path(entry.path).name for entry in client.list_artifacts(run_id, folder)}
 
 
 def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, home: Path) -> None:
@@ -51,8 +42,10 @@ def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, ho
     assert metrics["valid/forces_mae_meV_per_A"] == pytest.approx(metrics["forces/mae_meV_per_A"], rel=1e-4)
     assert run.data.tags["lsmrun.scored_on"] == "valid"
     assert run.data.params["training.where_labelled.forces"] != "" and run.data.params["training"] == "modern"
-    assert {"parity_valid.png", "errors_valid.png", "training.png"} == _artifacts(home, run.info.run_id, "pictures")
-    assert {"valid_by_element.csv", "valid_by_composition.csv"} == _artifacts(home, run.info.run_id, "errors")
+    assert {f"pictures/{name}.png" for name in ("parity_valid", "errors_valid", "training")} == artifacts_of(
+        home, run, "pictures"
+    )
+    assert {f"errors/valid_by_{kind}.csv" for kind in ("element", "composition")} == artifacts_of(home, run, "errors")
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"carbonates"}
 
     status, out, err = lsmrun("runner=evaluate", f"checkpoint={run.info.run_id}", "runner.pictures=false")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import refused, runs_in
+from tests.command_line import Run, refused, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = ("data=digits", "data.n_train=300", "data.n_valid=60", "data.n_test=60", "model.steps=12", "model.n_neurons=60")
 
 

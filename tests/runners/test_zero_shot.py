@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import pytest
 from lsm.prototypes import Prototypes
 from lsm.rram.device import draw_pairs
 from lsm.sources import Task
-from tests.command_line import MAIN, history_of, refused, runs_in
+from runners.cli import PROGRAM
+from tests.command_line import Run, artifacts_of, history_of, refused, runs_in
 
-Run = Callable[..., tuple[int, str, str]]
 TINY = (
     "data=synthetic_pairs", "data.factors=[3,3]", "data.unseen=[0,4,8]", "data.n_train=12", "data.n_valid=4",
     "data.n_test=6", "model.steps=25", "runner=zero_shot",
@@ -36,12 +35,6 @@ DIRECTIONS = ("image_to_audio", "audio_to_image")
 def _metrics(home: Path, k: int = 0) -> dict[str, float]:
     found: dict[str, float] = runs_in(home)[k].data.metrics
     return found
-
-
-def _artifacts(home: Path, run: Any, folder: str) -> set[str]:
-    from runners.store import open_store
-
-    return {entry.path for entry in open_store(home).client().list_artifacts(run.info.run_id, folder)}
 
 
 def test_liquids_find_seen_and_unseen_classes_well_above_chance(lsmrun: Run, home: Path) -> None:
@@ -64,7 +57,7 @@ def test_liquids_find_seen_and_unseen_classes_well_above_chance(lsmrun: Run, hom
     assert run.data.tags["lsmrun.protocol"] == "honest"
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"synthetic_pairs/image", "synthetic_pairs/audio"}
     pictures = {f"pictures/{name}.png" for name in ("accuracy", *DIRECTIONS)}
-    assert _artifacts(home, run, "pictures") == pictures
+    assert artifacts_of(home, run, "pictures") == pictures
     assert metrics["cost/fwd_macs"] > metrics["cost/bwd_macs_lsm"] > 0 and metrics["energy/hybrid_uJ"] > 0
     for sense in ("image", "audio"):
         assert 0 < metrics[f"device/{sense}_synaptic_operations"] < metrics[f"device/{sense}_synaptic_operations_dense"]
@@ -100,7 +93,7 @@ def test_a_second_start_trains_nothing_again_and_finds_the_same(lsmrun: Run, hom
 
 def test_a_killed_run_goes_on_where_it_was(home: Path, lsmrun: Run) -> None:
     command = ("model=rram_lsm", *TINY, *HEADS, "runner.contrastive.epochs=60", "runner.raw_control=false")
-    main = f"import lsm.descent; lsm.descent.SAVE_EVERY_S = 0.0\n{MAIN}"
+    main = f"import lsm.descent; lsm.descent.SAVE_EVERY_S = 0.0\n{PROGRAM}"
     process = subprocess.Popen([sys.executable, "-c", main, *command], stdout=subprocess.DEVNULL, env=dict(os.environ))
     deadline = time.monotonic() + 120
     while not list((home / "cache").glob("heads-*/state.npz")) and time.monotonic() < deadline:

@@ -1,9 +1,13 @@
-import os
+"""Fixtures of all data sets: the real ones where they are at hand, and a simulated camera that takes no time."""
+
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-STAGED = Path(os.environ.get("LSMRUN_DATA") or Path(__file__).parents[4] / "shared" / "datasets")
+from lsm.datasets.nmnist_sim import NMnistSim
+from lsm.datasets.recordings import EVENT
+from tests.staged import DATA
 
 
 @pytest.fixture
@@ -12,8 +16,24 @@ def staged():
 
     def find(*names: str) -> Path:
         for name in names:
-            if not (STAGED / name).exists():
-                pytest.skip(f"{STAGED / name} is missing")
-        return STAGED
+            if not (DATA / name).exists():
+                pytest.skip(f"{DATA / name} is missing")
+        return DATA
 
     return find
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """A camera that takes no time; the sizes of the splits that it was shown."""
+    sizes = []
+
+    def look(self, split):
+        sizes.append(len(split))
+        for name in split.names:
+            events = np.zeros(3, EVENT)
+            events["t"], events["x"] = int(name[7:-1]), [1, 2, 3]
+            yield events
+
+    monkeypatch.setattr(NMnistSim, "look", look)
+    return sizes

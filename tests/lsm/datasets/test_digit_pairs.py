@@ -17,22 +17,6 @@ SPOKEN = spoken_members(("nicolas", "theo", "yweweler", "zoe"), n=11)
 
 
 @pytest.fixture
-def looked(monkeypatch):
-    """A camera that takes no time; how many images it was shown."""
-    sizes = []
-
-    def look(self, split):
-        sizes.append(len(split))
-        for name in split.names:
-            events = np.zeros(3, EVENT)
-            events["t"], events["x"] = int(name[7:-1]), [1, 2, 3]
-            yield events
-
-    monkeypatch.setattr(NMnistSim, "look", look)
-    return sizes
-
-
-@pytest.fixture
 def sounds(tmp_path, monkeypatch, looked):
     write_tree(tmp_path / "fsdd", SPOKEN)
     digest = hashlib.sha256()

@@ -129,7 +129,7 @@ def test_a_bad_folder_is_refused_in_one_line(tree, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_path_is_needed_and_must_exist(tmp_path):
+def test_the_path_is_needed_and_must_exist():
     for options in ({}, {"path": None}, {"path": ""}):
         with pytest.raises(ValidationError, match=r"needed: data\.path="):
             Files(**options)

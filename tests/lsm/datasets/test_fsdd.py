@@ -63,7 +63,7 @@ def test_form_is_that_of_ntidigits_and_everything_says_that_it_is_simulated(root
     assert (np.diff(data.train.inputs.offsets) > 20).all()
 
 
-def test_recordings_depend_on_the_file_and_the_recordings_seed_alone(root, tmp_path):
+def test_recordings_depend_on_the_file_and_the_recordings_seed_alone(root):
     first = Fsdd(**SMALL, keep=False).load(root, seed=0)
     few = Fsdd(**SMALL, keep=False, n_train=10).load(root, seed=3)
     assert len(few.train) == 10
@@ -94,7 +94,7 @@ def test_what_was_made_is_kept_and_used_again(tmp_path, monkeypatch):
     assert len(list((tmp_path / "fsdd-sim").iterdir())) == 2
 
 
-def test_other_files_than_the_official_ones_need_a_word(root, tmp_path, monkeypatch):
+def test_other_files_than_the_official_ones_need_a_word(root, monkeypatch):
     with pytest.raises(ChecksumError, match=r"any name.zip: checksum .* data.verify=false"):
         Fsdd().load(root, seed=0)
     digest = hashlib.sha256()

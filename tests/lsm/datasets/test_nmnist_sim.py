@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from lsm.datasets.nmnist import NMnist
 from lsm.datasets.nmnist_sim import NMnistSim
-from lsm.datasets.recordings import EVENT
 
 FEW = {"n_train": 20, "n_valid": 10, "n_test": 10}
 
@@ -51,22 +50,6 @@ def test_a_recording_depends_on_its_image_and_the_recordings_seed_only(digits, t
     assert other.train.names == digits.train.names
     assert not np.array_equal(other.train.inputs.packed, digits.train.inputs.packed)
     assert other.checksums["simulated recordings"] != digits.checksums["simulated recordings"]
-
-
-@pytest.fixture
-def looked(monkeypatch):
-    """A camera that takes no time; the sizes of the splits that it was shown."""
-    sizes = []
-
-    def look(self, split):
-        sizes.append(len(split))
-        for name in split.names:
-            events = np.zeros(3, EVENT)
-            events["t"], events["x"] = int(name[7:-1]), [1, 2, 3]
-            yield events
-
-    monkeypatch.setattr(NMnistSim, "look", look)
-    return sizes
 
 
 def test_complete_parts_are_kept_and_used_again_but_not_for_anything_else(tmp_path, looked):

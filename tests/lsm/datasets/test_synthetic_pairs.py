@@ -64,7 +64,7 @@ def test_unseen_classes_can_be_reached_because_their_levels_are_known(pair):
     assert retrieved(pair, pair.unseen) > 2 / 4
 
 
-def test_unseen_classes_of_unshared_templates_cannot_be_reached(pair, monkeypatch):
+def test_unseen_classes_of_unshared_templates_cannot_be_reached(monkeypatch):
     """Each class on its own: the same generator with a template of its own for every class."""
     from lsm.datasets import synthetic_pairs
 

@@ -28,7 +28,7 @@ NMNIST = {"kind": "events", "height": 34, "width": 34, "polarities": 2}
 )
 def test_open_values_are_the_published_ones(encoding: dict, task: Any, row: tuple) -> None:
     complete = RramParameters().for_data(encoding, task)
-    assert tuple(getattr(complete, name) for name in OPEN) == row and complete.is_complete
+    assert tuple(getattr(complete, name) for name in OPEN) == row
 
 
 def test_given_values_stay_and_the_window_follows_the_steps() -> None:
@@ -36,7 +36,6 @@ def test_given_values_stay_and_the_window_follows_the_steps() -> None:
     assert (given.n_neurons, given.weight_per_uS, given.steps, given.window) == (33, 0.5, 7, 7)
     assert (given.decay, given.v_threshold) == (0.9, 5.0)
     assert RramParameters(window=3).for_data({"kind": "emnist"}).window == 3
-    assert not RramParameters().is_complete
 
 
 def test_data_that_the_authors_did_not_use_take_the_row_of_nmnist() -> None:

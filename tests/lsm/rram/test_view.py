@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +12,10 @@ from lsm.encode import Events, Rates
 from lsm.rram.encoder import dense
 from lsm.rram.parameters import RramParameters
 from lsm.rram.view import channel_counts, step_ms, steps_for
+from tests.staged import DATA
 
 CAMERA = {"kind": "events", "height": 34, "width": 34, "polarities": 2, "n_steps": 300}
 SOUND = {"kind": "ntidigits", "n_channels": 64, "n_steps": 900}
-DATA = Path(os.environ.get("LSMRUN_DATA", Path(__file__).parents[4] / "shared" / "datasets"))
 
 
 def _channel(p: int, y: int, x: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mlff.alignment.aligner import Aligner
-from mlff.alignment.liquid_pass import energy_with_molecules_apart, evaluate, liquid_frame, network_alone
+from mlff.alignment.liquid_pass import LiquidFrame, evaluate, liquid_frame, network_alone
 from mlff.alignment.molecule_pairs import between_molecules
 from mlff.alignment.terms import Alignment, AlignmentWeights, Liquid, free_of_elements
 from mlff.frames import Configuration
@@ -56,6 +56,20 @@ def test_pairs_inside_a_molecule_are_found_through_the_faces_of_any_cell() -> No
     assert float(a.between) == pytest.approx(float(b.between), rel=1e-10)
     with pytest.raises(ValueError, match="names no fragments"):
         between_molecules(replace(whole, fragments=None, fragment_charges=None), half)
+
+
+def energy_with_molecules_apart(bare: ForceField, frame: LiquidFrame, stretch: float) -> float:
+    """Energy where all vectors between molecules are longer by the factor 1 + `stretch` and those inside are as before.
+
+    Its slope at 0 is -`between` of `evaluate`: what a pressure of the pairs between molecules means.
+    """
+    batch = frame.batch
+    longer = 1.0 + stretch * frame.between
+    i, j = torch.cat([batch.i, batch.j]), torch.cat([batch.j, batch.i])
+    vectors = (batch.r * longer)[:, None] * batch.u
+    with torch.no_grad():
+        x = bare.network(batch.numbers, i, j, torch.cat([vectors, -vectors]))
+        return float(bare.energy(x).double().sum())
 
 
 def test_the_virial_between_molecules_is_the_slope_of_the_energy_when_they_move_apart() -> None:

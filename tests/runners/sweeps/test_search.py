@@ -16,6 +16,7 @@ pytest.importorskip("optuna", reason="the extra `sweeps` is not installed: pip i
 import optuna
 
 from runners.check import UserError
+from runners.cli import PROGRAM
 from runners.compose import Source, parse
 from runners.context import job_hash
 from runners.plan import make_plan
@@ -23,7 +24,7 @@ from runners.store import open_store
 from runners.sweeps.search import Search, SearchSettings
 from runners.sweeps.space import corners, read_space
 from runners.sweeps.sweep import plan_sweep
-from tests.command_line import MAIN, launched, refused, runs_in
+from tests.command_line import launched, refused, runs_in
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.watched=valid/accuracy")
 SPACE = ("model.gain=tag(log,interval(0.1,2))", "data.n=choice(3,4)")
@@ -128,7 +129,7 @@ def test_a_run_without_the_metric_is_told(toy, home: Path) -> None:
 
 def test_a_killed_search_runs_the_interrupted_trial_again_in_the_same_runs(toy, toy_conf: Path, home: Path) -> None:
     arguments = [*SEARCH, "model.gain=interval(0.1,2)", "runner.stop=sleep", "seed=1", "hydra.sweeper.n_trials=1"]
-    command = [sys.executable, "-c", MAIN, "--config-dir", str(toy_conf), "model=toy", *arguments]
+    command = [sys.executable, "-c", PROGRAM, "--config-dir", str(toy_conf), "model=toy", *arguments]
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         until = time.monotonic() + 120

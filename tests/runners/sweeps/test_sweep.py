@@ -13,19 +13,20 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from runners.cli import PROGRAM
 from runners.compose import EXTRAS, Source, check_is_installed
 from runners.context import job_hash
 from runners.paths import usable_cores
 from runners.sweeps.launch import Launcher
 from runners.sweeps.sweep import Grid, plan_sweep
-from tests.command_line import MAIN, launched, refused, runs_in
+from tests.command_line import launched, refused, runs_in
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 def start(toy_conf: Path, *arguments: str) -> subprocess.Popen[str]:
     """A sweep in a process of its own."""
-    command = [sys.executable, "-c", MAIN, "--config-dir", str(toy_conf), "model=toy", "-m", *arguments]
+    command = [sys.executable, "-c", PROGRAM, "--config-dir", str(toy_conf), "model=toy", "-m", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -67,7 +68,7 @@ def test_a_sweep_started_again_skips_what_is_finished_and_goes_on_in_the_same_pa
     assert "skipping" not in out and len(runs_in(home)) == 14
 
 
-def test_a_killed_job_is_gone_on_with_in_its_own_run(toy, home: Path, toy_conf: Path) -> None:
+def test_a_killed_job_is_gone_on_with_in_its_own_run(home: Path, toy_conf: Path) -> None:
     arguments = ("seed=0,1,2", "runner.stop=sleep")
     process = start(toy_conf, *arguments)
     wait_for(lambda: len(runs_in(home)) == 3 and runs_in(home)[1].info.status == "FINISHED")
