@@ -26,7 +26,7 @@ from mlff.neighbours import Pairs, all_pairs, complete_cell, neighbour_pairs
 N_ELEMENTS = 87
 """Rows of every per-element table: index = atomic number, row 0 is a placeholder, the last row is Rn."""
 
-FARTHEST_A = 1e5
+FARTHEST_A = 2e5
 """Largest coordinate: the grid of the neighbour search overflows beyond some 1e6 Å and ends the process with SIGFPE."""
 
 DENSEST_PER_A3 = 1e3
