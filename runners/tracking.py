@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FLUSH_INTERVAL_S = 1.0
 BATCH = 1000
 """Most metrics that MLflow takes in one call."""
+INPUT_TRIES = 5
 LONGEST_PARAM = 500
 LONGEST_TAG = 5000
 LONGEST_NAME = 250
@@ -153,11 +154,21 @@ class Tracker:
         """Record a data set in the run's Dataset column: its name, checksum (36 characters are kept) and origin."""
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         client, run_id = self._open()
         origin = CodeDatasetSource(tags={"source": source})
         dataset = Dataset(name, digest[:36], origin._get_source_type(), origin.to_json(), profile=profile)
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+        for left in reversed(range(INPUT_TRIES)):
+            try:
+                client.log_inputs(run_id, inputs)
+            except MlflowException as error:
+                # another job of a sweep was the first to record the same data set: now it is there to be found
+                if left and "unique constraint" in str(error).lower():
+                    continue
+                raise
+            return
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
         """Store a file, or a folder with all that is in it, among the run's artifacts."""

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from runners.check import UserError
 from runners.cli import PROGRAM
@@ -76,6 +78,24 @@ def test_a_run_tells_what_it_was_and_where_it_came_from(toy, home: Path) -> None
     files = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "environment.yaml"} <= files
     assert "gain: 2" in Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text()
+
+
+def test_jobs_that_record_the_same_data_at_once_both_succeed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = started(home), started(home, job="b" * 16)
+    log_inputs, said = MlflowClient.log_inputs, ["UNIQUE constraint failed: datasets.name"]
+
+    def overtaken(client: MlflowClient, run_id: str, *more: object, **named: object) -> None:
+        if said:  # the other job was there between the question and the answer
+            log_inputs(client, first.run_id, *more, **named)
+            raise MlflowException(said.pop())
+        log_inputs(client, run_id, *more, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", overtaken)
+    second.input("digits", "0123abcd", "here")
+    assert [r.inputs.dataset_inputs[0].dataset.digest for r in runs_of(first)] == ["0123abcd"] * 2
+    said.append("disk I/O error")
+    with pytest.raises(MlflowException, match="disk"):
+        second.input("digits", "4567", "here")
 
 
 def test_the_commit_of_the_checkout_is_a_tag_and_tells_changes() -> None:
