@@ -8,9 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff.frames import N_ELEMENTS
 from mlff.system.molecules import ALIASES, IONS
-
-N_ROWS = 87
 
 
 def known_ions(elements: Collection[int]) -> dict[str, float]:
@@ -32,7 +31,7 @@ def composition(name: str) -> NDArray[np.int64]:
     from ase.formula import Formula
 
     smiles = IONS.get(ALIASES.get(name, name))
-    counts = np.zeros(N_ROWS, np.int64)
+    counts = np.zeros(N_ELEMENTS, np.int64)
     if smiles is not None:
         from rdkit import Chem
 
