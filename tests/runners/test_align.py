@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import mlff
+from mlff.alignment import pressure
 from mlff.dynamics import simulation as dynamics
 from runners.rounds import Rounds
 from tests.command_line import Run, refused, runs_in
@@ -129,6 +131,28 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
         for run in runs_in(home)
     )
     assert resumed == unbroken and "density/made_dmc_after_g_cm3" in resumed
+
+
+def test_a_run_that_goes_on_holds_nothing_twice(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    lengths: list[int] = []
+
+    def counted(density: Any, *more: Any) -> Any:
+        lengths.append(len(density))
+        return measured(density, *more)
+
+    measured = pressure.measured
+    monkeypatch.setattr(pressure, "measured", counted)
+    monkeypatch.setattr(Rounds, "align", interrupted)
+    assert lsmrun(*typed, "runner.watched=[]")[0] == 130
+    (whole,) = home.glob("cache/md-*/trajectory.h5md")
+    shutil.copy(whole, whole.with_name("part-000000000020.h5md"))  # what a kill just after the end leaves
+    assert lsmrun(*typed, "runner.watched=[]", "runner.longest=2", "runner.precision_g_cm3=1e-9")[0] == 130
+    assert lengths == [31, 31, 61]
 
 
 def test_a_wrong_sign_ends_the_first_round(
