@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PROGRAM = "import sys; from runners.cli import main; sys.exit(main(sys.argv[1:]))"
 """What a Python process is given after `-c` to be `lsmrun`, wherever the script itself is installed."""
 
+OF_SWEEPS = ("hydra/sweeper=", "hydra.sweeper.", "hydra/launcher=", "hydra.launcher.", "sweep=")
+"""How an override begins that a single job has no use for."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `lsmrun` with these arguments (those of the process by default) and return the exit status."""
@@ -71,10 +74,20 @@ def _dispatch(typed: list[str]) -> int:
     else:
         from runners.plan import make_plan
 
+        _check_is_no_sweep(args.overrides)
         cfg = source.compose(args.overrides)
         make_plan(cfg, cfg.hydra)
         _hydra(typed)
     return 0
+
+
+def _check_is_no_sweep(overrides: Sequence[str]) -> None:
+    """Raise `UserError` if something of a sweep is asked for a single job, which would run as if it were not there."""
+    for override in overrides:
+        if override.lstrip("+").startswith(OF_SWEEPS) and override != "sweep=null":
+            from runners.check import UserError
+
+            raise UserError(f"{override}: is for sweeps; add --multirun (-m)")
 
 
 def _hydra(arguments: Sequence[str]) -> None:

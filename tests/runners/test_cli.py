@@ -53,6 +53,8 @@ def test_every_built_in_option_has_a_line_of_description() -> None:
         ("experiment=toy/sweeep", "experiment=toy/sweeep: no such option; did you mean toy/sweep?"),
         ("toy", "toy: expected KEY=VALUE; did you mean data=toy?"),
         ("seed=[1", "seed=[1: [1 cannot be read as the value of seed"),
+        ("hydra/sweeper=basic", "hydra/sweeper=basic: is for sweeps; add --multirun (-m)"),
+        ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=2: is for sweeps; add --multirun (-m)"),
         ("--multrun", "--multrun: unknown option; did you mean --multirun?"),
         ("seed=abc", "seed=abc: must be a whole number >= 0"),
         ("seed=-1", "seed=-1: must be a whole number >= 0"),

@@ -122,10 +122,10 @@ def test_a_worker_that_dies_takes_no_other_job_with_it(home: Path, toy_conf: Pat
     }
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_the_end_of_a_parallel_sweep_ends_its_workers(home: Path, toy_conf: Path, launcher: str) -> None:
-    pytest.importorskip(EXTRAS[f"hydra/launcher={launcher}"])
-    process = start(toy_conf, f"hydra/launcher={launcher}", "seed=1,2", "runner.stop=sleep")
+@pytest.mark.parametrize("launcher", [JOBLIB, ("hydra/launcher=submitit_local",)], ids=["joblib", "submitit_local"])
+def test_the_end_of_a_parallel_sweep_ends_its_workers(home: Path, toy_conf: Path, launcher: tuple[str, ...]) -> None:
+    pytest.importorskip(EXTRAS[launcher[0]])
+    process = start(toy_conf, *launcher, "seed=1,2", "runner.stop=sleep")
     wait_for(lambda: statuses(home) == ["RUNNING"] * 3)
     workers = [int(run.data.tags["lsmrun.pid"]) for run in runs_in(home)[1:]]
     process.send_signal(signal.SIGTERM)
