@@ -143,6 +143,7 @@ def test_wrong_input_is_refused_in_one_line(typed: tuple[str, ...], lsmrun: Run,
     named = typed[2].removeprefix("checkpoint=[").removesuffix("]").split(",")
     two = [t for t in typed if not t.startswith("checkpoint")]
     assert "needs at least 3 models: checkpoint=[a,b,c]" in refused(lsmrun(*two, f"checkpoint=[{named[0]},{named[1]}]"))
+    assert "have the same weights" in refused(lsmrun(*two, f"checkpoint=[{named[0]},{named[1]},{named[0]}]"))
     without = [t for t in typed if not t.startswith("runner.trajectories")]
     assert "runner.trajectories: has no value" in refused(lsmrun(*without))
     assert "no such trajectory" in refused(lsmrun(*without, "runner.trajectories=[nothing.h5md]"))
