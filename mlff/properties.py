@@ -131,7 +131,7 @@ def transport(
     for trajectory, _ in runs:
         if trajectory.fragments is None or trajectory.fragment_charges is None:
             raise ValueError("the trajectory does not name the molecule of each atom: no diffusion without")
-        masses = np.bincount(trajectory.fragments, weights=trajectory.masses)
+        masses = np.bincount(trajectory.fragments, weights=trajectory.masses).astype(np.float64)
         check_kinds(trajectory.names, trajectory.fragment_charges, masses)
     check_replicas({f"replica {k}": run for k, run in enumerate(runs)}, for_transport=True)
     temperature = float(np.mean([t.temperature_K.mean(dtype=float) for _, t in runs]))

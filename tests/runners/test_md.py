@@ -165,7 +165,7 @@ def test_settings_of_the_model_hold_for_a_checkpoint_as_well(lsmrun: Run, home: 
         ("md.timestep_fs=1", "md.timestep_fs=1: unknown key; did you mean md.time_step_fs?"),
         ("system=dmc_ec_lipf", "system=dmc_ec_lipf: no such option; did you mean dmc_ec_lipf6?"),
         ("runner.relaxation.step=3", "did you mean runner.relaxation.steps?"),
-        ("md.pressure_damping_fs=0.1", "md.pressure_damping_fs=0.1: must be at least 0.5, 10 time steps"),
+        ("md.pressure_damping_fs=0.1", "md: pressure_damping_fs=0.1: must be at least 0.5, 10 time steps"),
         ("runner.relaxation.friction_fs=0.1", "friction_fs=0.1: must be at least 5, 10 time steps"),
         ("checkpoint=nothing", "checkpoint=nothing: no model in this MLflow run"),
         ("checkpoint=none.safetensors", "checkpoint=none.safetensors: no such file or folder"),
