@@ -11,15 +11,16 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlff.engine import Engine, Result
-from mlff.frames import Configuration
-from mlff.model import ForceField
+from mlff.frames import CHARGE_KEYS, Configuration, stated_charge
+from mlff.model import ForceField, check_committee
 from mlff.units import KCAL_PER_EV
 
 
 class MLFFCalculator(Calculator):
     """Energy, forces, stress, charges, dipole and energies of atoms from one model or the mean of several.
 
-    The total charge is `atoms.info["charge"]`, else `total_charge`, else 0. Molecules keep their own charges where
+    The total charge is `atoms.info["charge"]` or `atoms.info["total_charge"]`, as label files call it, else the argument
+    `total_charge`. Molecules keep their own charges where
     `atoms.arrays["fragments"]` and `atoms.info["fragment_charges"]` say so and the model groups charges by fragment.
     Periodic systems take the full long-range sum. Results: `energy`, `free_energy`, `energies` eV; `forces` eV/Å;
     `stress` eV/Å^3, Voigt, only with three periodic axes; `charges` e; `dipole` e Å, sum of q r. A committee adds
@@ -57,9 +58,14 @@ class MLFFCalculator(Calculator):
         if not self.models:
             raise ValueError("a committee without models")
         for member in self.models:
+            if not isinstance(member, ForceField):
+                raise TypeError(
+                    f'MLFFCalculator takes models, not {type(member).__name__}: mlff.load("{member}") gives one'
+                )
             if member.parameters_of.long_range == "none":
                 raise ValueError('long_range="none" leaves the reciprocal sum to another program: use "auto" here')
             member.requires_grad_(False)
+        check_committee(self.models)
         self.engines = [Engine(member, threads=threads) for member in self.models] if fast else []
         self.total_charge = total_charge
 
@@ -79,7 +85,7 @@ class MLFFCalculator(Calculator):
             "numbers": (before.arrays["numbers"], atoms.arrays["numbers"]),
             "cell": (before.cell.array, atoms.cell.array),
             "pbc": (before.pbc, atoms.pbc),
-            "charge": (before.info.get("charge"), atoms.info.get("charge")),
+            **{key: (before.info.get(key), atoms.info.get(key)) for key in CHARGE_KEYS},
             "fragments": (before.arrays.get("fragments"), atoms.arrays.get("fragments")),
             "fragment_charges": (before.info.get("fragment_charges"), atoms.info.get("fragment_charges")),
         }
@@ -128,13 +134,13 @@ def _by_torch(model: ForceField, frame: Configuration) -> Result:
 
 def configuration(atoms: Atoms, total_charge: float = 0.0) -> Configuration:
     """ASE's atoms as a checked configuration; see `MLFFCalculator` for where charges and fragments are looked for."""
-    charges = atoms.info.get("fragment_charges")
+    charges, told = atoms.info.get("fragment_charges"), stated_charge(atoms.info)
     return Configuration.of(
         atoms.numbers,
         atoms.positions,
         atoms.cell.array,
         atoms.pbc,
-        total_charge=atoms.info.get("charge", total_charge),
+        total_charge=total_charge if told is None else told,
         fragments=None if charges is None else atoms.arrays.get("fragments"),
         fragment_charges=charges,
     )

@@ -60,11 +60,15 @@ def screen_approximate(r: Tensor, g: float | Tensor) -> Tensor:
 
 
 def tail_removed(r: Tensor, g: float | Tensor, cutoff: float) -> Tensor:
-    """erfc(g r)/r lowered by its value and slope at the cutoff, minus 1/r: energy and force end without a step."""
-    x = (g if isinstance(g, Tensor) else r.new_tensor(g)) * cutoff
+    """erfc(g r)/r lowered by its value and slope at the cutoff, minus 1/r: energy and force end without a step.
+
+    Nothing where g = 0: without a reciprocal sum there is nothing to take off, and pairs count as far as they are given.
+    """
+    g = g if isinstance(g, Tensor) else r.new_tensor(g)
+    x = g * cutoff
     value = torch.erfc(x) / cutoff
     slope = -(value + 2.0 * g / math.sqrt(math.pi) * torch.exp(-x * x)) / cutoff
-    return screen(r, g) - value - slope * (r - cutoff)
+    return screen(r, g) - (value + slope * (r - cutoff)) * (g > 0)
 
 
 def pair_energies(q: Tensor, i: Tensor, j: Tensor, shape: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ The pair style gives a dictionary of tensors (float64 and int64, on its GPU) and
 | `edge_index` | `(2, n_edges)` | receivers and senders within the network's cutoff, both directions |
 | `edge_cell_shift` | `(n_edges, 3)` | their vectors r_i - r_j, Å |
 | `coul_edge_...`, `disp_edge_...` | | the same within the cutoffs of Coulomb and dispersion |
-| `g_ewald` | `(1,)` | splitting of LAMMPS' k-space solver in 1/Å, 0 without one |
+| `g_ewald` | `(1,)` | splitting of LAMMPS' k-space solver in 1/Å; 0 without one: see below |
 | `pos`, `cell` | `(n, 3)`, `(3, 3)` | not used |
 
 | output | shape | meaning |
@@ -17,6 +17,10 @@ The pair style gives a dictionary of tensors (float64 and int64, on its GPU) and
 | `pred_forces` | `(n, 3)` | kcal/mol/Å |
 | `pred_virial` | `(3, 3)` | kcal/mol, -dE/d(strain) |
 | `pred_charge` | `(n,)` | e |
+
+Without a k-space solver (`g_ewald` 0) the Coulomb energy is that of all pairs that are given, whole and unshifted, as in
+the published pair style: right for a molecule whose pairs all lie within the Coulomb cutoff, a sum that ends with a
+step at the cutoff for a liquid.
 
 Where the model's charges add up by molecule (`charge_groups="fragment"`), the script finds the molecules itself, at
 every step: what bonds connect that are shorter than `BOND_STRETCH` sums of covalent radii, ions of metals each by itself.

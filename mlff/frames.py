@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +107,34 @@ class Configuration:
             cell=np.diag(cell) if cell.size == 3 else cell.reshape(3, 3),
             pbc=np.broadcast_to(np.asarray(pbc, bool), (3,)).copy(),
             total_charge=float(total_charge),
-            fragments=None if fragments is None else np.asarray(fragments, np.int64),
-            fragment_charges=None if fragment_charges is None else np.asarray(fragment_charges, np.float64),
+            # a file with one number gives a scalar
+            fragments=None if fragments is None else np.atleast_1d(np.asarray(fragments, np.int64)),
+            fragment_charges=None
+            if fragment_charges is None
+            else np.atleast_1d(np.asarray(fragment_charges, np.float64)),
         )
+
+
+CHARGE_KEYS = ("charge", "total_charge")
+"""What the charge of a whole frame is called: by ASE's users, and in files of labels."""
+
+
+def stated_charge(info: Mapping[str, Any]) -> float | None:
+    """Total charge in e as `atoms.info` or the head of a frame tells it; None where it is silent.
+
+    Raises `ValueError` for what is no number, and where `charge` and `total_charge` differ.
+    """
+    told = {}
+    for key in (k for k in CHARGE_KEYS if k in info):
+        try:
+            told[key] = float(info[key])
+        except (TypeError, ValueError):
+            raise ValueError(f"{key} is {info[key]!r}: it must be a number, the total charge in e") from None
+    if len(told) > 1 and abs(told["charge"] - told["total_charge"]) > 1e-6:
+        raise ValueError(
+            f"charge is {told['charge']:g} e, total_charge is {told['total_charge']:g} e: give one of them"
+        )
+    return next(iter(told.values()), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,9 @@ class LabelKeys:
     stress: Annotated[Key, Field(description="instead of a virial: virial = -volume x stress")] = None
     charges: Key = None
     dipole: Key = None
-    total_charge: Annotated[Key, Field(description="in e; 0 where a frame does not say")] = "total_charge"
+    total_charge: Annotated[Key, Field(description="in e; a frame without it may say charge, else it is neutral")] = (
+        "total_charge"
+    )
     fragments: Annotated[Key, Field(description="index of each atom's molecule, which keeps its own charge")] = None
     fragment_charges: Annotated[
         Key, Field(description="of each fragment, e; null = the whole number nearest to its charge labels' sum")
@@ -131,7 +133,8 @@ def read_extxyz(path: Path, source: Source) -> tuple[list[LabelledFrame], dict[i
     """Frames of an extended XYZ file, and the energies of isolated atoms by atomic number (kcal/mol) among them.
 
     A neutral frame of one atom without periodicity is taken for an isolated atom. Raises `ValueError` that names the
-    frame and, where a label is missing, the keys that are present.
+    frame and, where a label is missing, the keys that are present; so too for a key of charge, fragments or composition
+    that was named and that no frame has.
     """
     frames: list[LabelledFrame] = []
     isolated: dict[int, float] = {}
@@ -139,13 +142,43 @@ def read_extxyz(path: Path, source: Source) -> tuple[list[LabelledFrame], dict[i
     for index, atoms in enumerate(read_atoms(path)):
         name = f"{path.name}[{index}]"
         values = _values(atoms)
-        if len(atoms) == 1 and not atoms.pbc.any() and not _find(values, source.keys.total_charge):
+        charge = _charge(atoms.info, source.keys, name)
+        if len(atoms) == 1 and not atoms.pbc.any() and not charge:
             energy = _find(values, source.keys.energy)
             if energy is not None:
                 isolated[int(atoms.numbers[0])] = float(energy) * factor
             continue
-        frames.append(_labelled(atoms, values, source, name))
+        frames.append(_labelled(atoms, values, charge, source, name))
+    _check_named(frames, source.keys, path.name)
     return frames, isolated
+
+
+def _charge(info: Mapping[str, Any], keys: LabelKeys, name: str) -> float:
+    """Total charge of a frame, e: under the key that was named, else as any frame may tell it."""
+    from mlff.frames import stated_charge
+
+    if keys.total_charge is None:
+        return 0.0
+    try:
+        found = None if keys.total_charge == "total_charge" else _find(info, keys.total_charge)
+        return float(stated_charge(info) or 0.0) if found is None else float(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _check_named(frames: Sequence[LabelledFrame], keys: LabelKeys, file: str) -> None:
+    """Raise `ValueError` for a key without which frames would be read as others, where it was named and none has it.
+
+    A key is named if it is not the label's own name, which stands in configurations for what may be missing.
+    """
+    present = sorted({key for frame in frames for key in frame.keys})
+    for label in ("total_charge", "fragments", "fragment_charges", "composition"):
+        key = getattr(keys, label)
+        names = [key] if isinstance(key, str) else key or [label]
+        if frames and label not in names and not set(names) & set(present):
+            raise ValueError(
+                f"{file}: no frame has {' or '.join(map(repr, names))} for {label} (keys present: {', '.join(present)})"
+            )
 
 
 def _values(atoms: Any) -> dict[str, Any]:
@@ -160,7 +193,7 @@ def _find(values: Mapping[str, Any], key: str | Sequence[str] | None) -> Any:
     return next((values[name] for name in names if name in values), None)
 
 
-def _labelled(atoms: Any, values: Mapping[str, Any], source: Source, name: str) -> LabelledFrame:
+def _labelled(atoms: Any, values: Mapping[str, Any], total: float, source: Source, name: str) -> LabelledFrame:
     from mlff.frames import Configuration
 
     keys, factor = source.keys, ENERGY_UNITS[source.units.energy]
@@ -174,7 +207,7 @@ def _labelled(atoms: Any, values: Mapping[str, Any], source: Source, name: str) 
                 f"{name}: no {getattr(keys, label) or keys.stress!r} for {label} (keys present: {present})"
             )
     arrays = {k: None if v is None else np.asarray(v, np.float64) for k, v in found.items() if k != "energy"}
-    charges, total = arrays["charges"], float(_find(values, keys.total_charge) or 0.0)
+    charges = arrays["charges"]
     fragments, told = _find(values, keys.fragments), _find(values, keys.fragment_charges)
     try:
         groups = {} if fragments is None else _fragments(np.asarray(fragments), told, charges, total)

@@ -7,7 +7,7 @@ leaves out -sum_i dE/dq_i dq_i/dr.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Annotated, Any, Literal
@@ -144,6 +144,15 @@ class Prediction:
     terms: dict[str, Tensor]
 
 
+def check_committee(models: Sequence[ForceField], names: Sequence[str] = ()) -> None:
+    """Raise `ValueError` that names two models with the same weights: their agreement would pass for certainty."""
+    for k, model in enumerate(models):
+        for other in range(k):
+            if model.same_weights(models[other]):
+                a, b = (names[i] if names else f"model {i}" for i in (other, k))
+                raise ValueError(f"{a} and {b} have the same weights: a committee needs models that can disagree")
+
+
 class ForceField(nn.Module):
     """Sum of the four terms; `trained` marks the elements whose parameters mean something."""
 
@@ -170,6 +179,11 @@ class ForceField(nn.Module):
         kept = other.state_dict().keys()
         other.load_state_dict({k: v for k, v in self.state_dict().items() if k in kept}, strict=False)
         return other.to(device=self.trained.device).train(self.training)
+
+    def same_weights(self, other: ForceField) -> bool:
+        """Whether every tensor of both is the same: then they are one opinion, not two."""
+        mine, theirs = self.state_dict(), other.state_dict()
+        return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForceField:
         # energies of isolated atoms are large: they keep their digits when the network goes to float32

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlff.engine import Engine
 from mlff.frames import Configuration
 from mlff.labelled import LabelledFrame
-from mlff.model import ForceField
+from mlff.model import ForceField, check_committee
 from mlff.training.references import N_ROWS
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,8 @@ def ask(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Opinions]:
-    """Predict every frame with every model; raises `ValueError` for elements that one does not know."""
+    """Predict every frame with every model; raises `ValueError` for elements that one does not know, or equal models."""
+    check_committee(models)
     engines = [_by_engine(model, threads) or _by_torch(model) for model in models]
     found = []
     for c in configurations:

@@ -29,6 +29,7 @@ from mlff.transport import (
     solvation_shells,
     viscosity,
 )
+from mlff.transport.checks import check_kinds
 from mlff.transport.solvation import DONORS
 from mlff.transport.structure import atoms_of
 
@@ -124,11 +125,14 @@ def transport(
 ) -> Transport:
     """Viscosity, diffusion, conductivity and structure over replicas of one box at constant volume.
 
-    Raises `ValueError` where the trajectories do not say which atoms are a molecule, or as `check_replicas` does.
+    Raises `ValueError` where the trajectories do not say which atoms are a molecule, where molecules of one name are not
+    alike, or as `check_replicas` does.
     """
     for trajectory, _ in runs:
         if trajectory.fragments is None or trajectory.fragment_charges is None:
             raise ValueError("the trajectory does not name the molecule of each atom: no diffusion without")
+        masses = np.bincount(trajectory.fragments, weights=trajectory.masses).astype(np.float64)
+        check_kinds(trajectory.names, trajectory.fragment_charges, masses)
     check_replicas({f"replica {k}": run for k, run in enumerate(runs)}, for_transport=True)
     temperature = float(np.mean([t.temperature_K.mean(dtype=float) for _, t in runs]))
     volume = float(np.mean([t.volume_A3.mean(dtype=float) for _, t in runs]))

@@ -19,12 +19,11 @@ from runners.force_fields import (
     load_labels,
     log_labels,
     own_split,
-    read_force_field,
+    read_committee,
     record_errors,
     saved_data,
     write_force_field,
 )
-from runners.models import locate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +129,7 @@ def open_members(context: Context) -> list[SavedForceField]:
             f"checkpoint={context.config['checkpoint'] or 'null'}: runner={context.choices.get('runner')} needs at least "
             f"{LEAST} models: checkpoint=[a,b,c]"
         )
-    return [read_force_field(locate(context, name), name) for name in names]
+    return read_committee(context)
 
 
 SHOWN = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.check import UserError, build
-from runners.models import ABOUT, ARRAYS, locate_checkpoint
+from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -43,6 +43,18 @@ class SavedForceField:
     def dispersion(self) -> str:
         """Whether the labels that it learned contain dispersion; those of published weights do not."""
         return str(self.labels.get("dispersion", "none"))
+
+
+def read_committee(context: Context) -> list[SavedForceField]:
+    """The models that `checkpoint=` names, one or several; raises `UserError`, also for two with the same weights."""
+    from mlff.model import check_committee
+
+    saved = [read_force_field(locate(context, name), name) for name in context.checkpoints]
+    try:
+        check_committee([s.model for s in saved], context.checkpoints)
+    except ValueError as error:
+        raise UserError(f"checkpoint: {error}") from None
+    return saved
 
 
 def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config: dict[str, Any]) -> None:

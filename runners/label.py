@@ -93,12 +93,11 @@ class Label:
         return results
 
     def _committee(self, context: Context) -> list[ForceField]:
-        from runners.force_fields import read_force_field
-        from runners.models import locate
+        from runners.force_fields import read_committee
 
         if len(context.checkpoints) == 1:
             raise UserError(f"checkpoint={context.checkpoint}: one model cannot disagree; give two or more, or none")
-        return [read_force_field(locate(context, name), name).model for name in context.checkpoints]
+        return [saved.model for saved in read_committee(context)]
 
     def _clusters(self, context: Context) -> list[Cluster]:
         from mlff.labels.sampling import boxes_in, clusters_in, packed_boxes, sample

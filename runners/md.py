@@ -74,11 +74,12 @@ class MolecularDynamics:
         stretch = Stretch(context, "md", about)
         with stretch.cache.alone(context.progress.say):
             started = stretch.relaxed(p.box, calculator, self.relaxation, target, context.seed)
-            began = time.perf_counter()
+            before, began = stretch.reached(), time.perf_counter()
             path, end = stretch.run(started, names, calculator, context.md, target, context.seed, self.engine)
             seconds = time.perf_counter() - began
             thermo = read_thermo(path)
-            results = _results(thermo, len(atoms), seconds)
+            simulated = (end.step - before) * context.md.time_step_fs / 1000
+            results = _results(thermo, len(atoms), simulated, seconds)
             context.tracker.metrics(results)
             _store(context, path, end.put_on(atoms), names)
             if self.pictures:
@@ -102,8 +103,11 @@ BLOCKS = 5
 """Parts of the second half of a run whose means give a first error."""
 
 
-def _results(thermo: Thermo, n_atoms: int, seconds: float) -> dict[str, float]:
-    """Means over the second half of the run, half of the 95 % interval of the density from blocks, and the drift."""
+def _results(thermo: Thermo, n_atoms: int, simulated_ps: float, seconds: float) -> dict[str, float]:
+    """Means over the second half of the run, half of the 95 % interval of the density from blocks, and the drift.
+
+    `simulated_ps` and `seconds` are those of this session: a run that goes on has simulated the rest before.
+    """
     import numpy as np
 
     from mlff.transport.blocks import Estimate
@@ -124,9 +128,9 @@ def _results(thermo: Thermo, n_atoms: int, seconds: float) -> dict[str, float]:
     if len(conserved) > 2 and np.isfinite(conserved).all():
         slope = np.polyfit(thermo.time_ps, conserved - conserved[0], 1)[0]
         results["md/drift_kcal_mol_ns_atom"] = float(1000 * slope / n_atoms)
-    if seconds > 0:
+    if simulated_ps > 0 and seconds > 0:
         results["cost/md_s"] = seconds
-        results["cost/ns_per_day"] = float(thermo.time_ps[-1]) / 1000 / (seconds / 86400)
+        results["cost/ns_per_day"] = simulated_ps / 1000 / (seconds / 86400)
     return results
 
 

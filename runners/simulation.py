@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError
 from runners.checkpoint import Cache, cache_key, code_digest, read_arrays, write_arrays
-from runners.force_fields import SavedForceField, read_force_field
-from runners.models import locate
+from runners.force_fields import SavedForceField, read_committee, read_force_field
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -87,7 +86,7 @@ def open_models(context: Context) -> Models:
 
     warning = None
     if context.checkpoints:
-        saved = tuple(read_force_field(locate(context, name), name) for name in context.checkpoints)
+        saved = tuple(read_committee(context))
     else:
         shipped = mlff.default_model()
         saved, warning = (read_force_field(shipped, "null"),), _caution(shipped.with_name("MODEL_CARD.md"))

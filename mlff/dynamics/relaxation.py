@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.dynamics.integrators import forget
-from mlff.dynamics.simulation import BlowUp, Dynamics, describe_atoms, set_velocities, simulate
+from mlff.dynamics.simulation import LEAST_DAMPING, BlowUp, Dynamics, describe_atoms, set_velocities, simulate
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -29,6 +29,13 @@ class Relaxation:
     soft_start_ps: Annotated[float, Field(ge=0, le=1000, description="Langevin dynamics with short steps")] = 1.5
     time_step_fs: Annotated[float, Field(gt=0, le=1)] = 0.5
     friction_fs: Annotated[float, Field(gt=0, description="time in which friction stops an atom")] = 50.0
+
+    def __post_init__(self) -> None:
+        if self.friction_fs < LEAST_DAMPING * self.time_step_fs:
+            raise ValueError(
+                f"friction_fs={self.friction_fs:g}: must be at least {LEAST_DAMPING * self.time_step_fs:g}, "
+                f"{LEAST_DAMPING:g} time steps"
+            )
 
 
 def relax(

@@ -19,6 +19,8 @@ from mlff.units import KCAL_PER_EV
 
 Time = Annotated[float, Field(gt=0, le=1e9)]
 
+LEAST_DAMPING = 10.0
+"""Time constant of a thermostat or barostat in time steps, at the least: a fraction of one blows up."""
 VOLUME_LIMIT = 2.5
 """A box that grows or shrinks by this factor has burst or collapsed."""
 SHAPE_LIMIT = 1.5
@@ -68,6 +70,18 @@ class Dynamics:
                     raise ValueError(f"{name}={getattr(self, name):g} has no effect in {self.ensemble}; take npt")
         if self.ensemble == "nve" and self.temperature_damping_fs is not None:
             raise ValueError("temperature_damping_fs has no effect in nve; take nvt or csvr")
+        return self
+
+    @model_validator(mode="after")
+    def _slow_enough(self) -> Dynamics:
+        least = LEAST_DAMPING * self.time_step_fs
+        for name in ("temperature_damping_fs", "pressure_damping_fs"):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(
+                    f"{name}={value:g}: must be at least {least:g}, {LEAST_DAMPING:g} time steps: the time step cannot "
+                    "follow anything faster"
+                )
         return self
 
     @property
@@ -177,7 +191,7 @@ def simulate(
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
         if step > first:
-            integrator.step()
+            watch.advance(step)
         elif first > 0:
             continue  # its records were delivered before its state
         record = watch.look(step)
@@ -246,6 +260,17 @@ class _Watch:
         self.atoms, self.d, self.integrator, self.limits = atoms, d, integrator, limits
         self.masses = atoms.get_masses()
         self.mass_u = float(self.masses.sum())
+
+    def advance(self, step: int) -> None:
+        """One step of the integrator; raises `BlowUp` where it leads to what no model computes.
+
+        The calculator raises `ValueError` for positions that are not finite, atoms on top of each other and the like.
+        """
+        try:
+            self.integrator.step()
+        except ValueError as error:
+            momenta = self.atoms.arrays["momenta"]
+            self._stop(step, str(error), np.einsum("ij,ij->i", momenta, momenta) / self.masses)
 
     def look(self, step: int) -> Step:
         """Everything that is recorded of one step; raises `BlowUp`."""

@@ -315,18 +315,32 @@ def _read_varying(file: Any) -> tuple[dict[str, Array], dict[str, Array]]:
 
 
 def topology(atoms: Atoms, names: Sequence[str]) -> str:
-    """A PDB of one frame that tells programs the elements and molecules of a trajectory, which H5MD does not."""
+    """A PDB of one frame that tells programs the elements and molecules of a trajectory, which H5MD does not.
+
+    Molecules are whole, with their middles in the cell: after a long run their unwrapped places would not fit in a PDB.
+    """
     lengths, angles = atoms.cell.lengths(), atoms.cell.angles()
     lines = ["CRYST1" + "".join(f"{v:9.3f}" for v in lengths) + "".join(f"{v:7.2f}" for v in angles) + " P 1"]
     fragments = atoms.arrays.get("fragments", np.zeros(len(atoms), np.int64))
-    for i, (symbol, position, fragment) in enumerate(zip(atoms.symbols, atoms.positions, fragments, strict=True)):
+    places = _in_cell(atoms.positions, atoms.cell.array, fragments)
+    for i, (symbol, position, fragment) in enumerate(zip(atoms.symbols, places, fragments, strict=True)):
         name = (names[fragment] if names else "MOL")[:4]
-        place = "".join(f"{x % 10000:8.3f}" for x in position)
+        place = "".join(f"{x:8.3f}" for x in position)
         lines.append(
             f"HETATM{(i + 1) % 100000:5d} {symbol:<4s} {name:<4s}A{(fragment + 1) % 10000:4d}    "
             f"{place}  1.00  0.00          {symbol.upper():>2s}"
         )
     return "\n".join([*lines, "END", ""])
+
+
+def _in_cell(positions: Array, cell: Array, fragments: Array) -> Array:
+    """Positions with each molecule moved as it is to where its middle lies in the cell."""
+    of = np.unique(fragments, return_inverse=True)[1]
+    sums = np.zeros((of.max() + 1, 3))
+    np.add.at(sums, of, positions)
+    middles = sums / np.bincount(of)[:, None]
+    moved: Array = positions - (np.floor(middles @ np.linalg.inv(cell)) @ cell)[of]
+    return moved
 
 
 def thermo_table(thermo: Thermo, rows: int = 1000) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff.frames import stated_charge
 from mlff.labelled import read_atoms
 from mlff.labels.clusters import Cluster, Cut, cut
 from mlff.labels.perturbation import Perturbation, perturbed
@@ -104,11 +105,19 @@ def _boxed(atoms: Any, name: str) -> Source:
         raise ValueError(f"{name}: does not say which molecule an atom belongs to (a column {FRAGMENT_NAMES[0]!r})")
     index = np.unique(fragments, return_inverse=True)[1]
     charges = np.atleast_1d(np.asarray(atoms.info.get("fragment_charges", np.zeros(index.max() + 1)), np.float64))
-    total = float(atoms.info.get("total_charge", charges.sum()))
+    told = _stated(atoms, name)
+    total = float(charges.sum()) if told is None else told
     if len(charges) != index.max() + 1 or abs(charges.sum() - total) > 1e-6:
         raise ValueError(f"{name}: fragment_charges do not fit {index.max() + 1} molecules and total_charge={total:g}")
     atoms.arrays["fragments"], atoms.info["fragment_charges"] = index, charges
     return Source(atoms, None, name)
+
+
+def _stated(atoms: Any, name: str) -> float | None:
+    try:
+        return stated_charge(atoms.info)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _whole(atoms: Any, name: str) -> Cluster:
@@ -116,7 +125,7 @@ def _whole(atoms: Any, name: str) -> Cluster:
         raise ValueError(f"{name}: is periodic; labels are for open clusters, which are cut from boxes")
     if not any(k in atoms.arrays for k in FRAGMENT_NAMES):
         atoms.arrays["fragments"] = np.zeros(len(atoms), np.int64)
-        atoms.info["fragment_charges"] = np.array([float(atoms.info.get("total_charge", 0.0))])
+        atoms.info["fragment_charges"] = np.array([_stated(atoms, name) or 0.0])
     box = _boxed(atoms, name).atoms
     fragments = box.arrays["fragments"]
     species = tuple(box[fragments == k].get_chemical_formula() for k in range(len(box.info["fragment_charges"])))

@@ -100,11 +100,19 @@ def _read(path: Path) -> Atoms:
     except Exception as error:  # ASE's readers raise anything
         raise ValueError(f"{path}: cannot be read as {form} ({error or 'no frame in it'})") from None
     if form == "gromacs":
-        atoms.numbers[:] = _elements_of_names(atoms.arrays["atomtypes"], atoms.arrays["residuenumbers"])
+        _put_elements(atoms, _elements_of_names(atoms.arrays["atomtypes"], atoms.arrays["residuenumbers"]))
     if len(atoms) == 0 or (atoms.numbers < 1).any():
         raise ValueError(f"{path}: the elements of its atoms are not known")
     found: Atoms = atoms
     return found
+
+
+def _put_elements(atoms: Any, numbers: NDArray[np.int64]) -> None:
+    """Replace elements and keep velocities: what ASE holds are momenta, with the masses of the elements that it read."""
+    velocities = atoms.get_velocities()
+    atoms.numbers[:] = numbers
+    if atoms.has("momenta"):
+        atoms.set_velocities(velocities)
 
 
 def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[np.int64]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -82,9 +86,17 @@ class System:
         return self
 
     def molecules(self) -> dict[str, Molecule]:
-        """Species of the box by name; raises `ValueError` that gives the nearest names."""
+        """Species of the box by name; raises `ValueError` that gives the nearest names, or two that are called alike."""
         names = [*self.solvents, *(ion for salt in self.salts for ion in split_salt(salt))]
-        return {name: find_molecule(name) for name in dict.fromkeys(names)}
+        found = {name: find_molecule(name) for name in dict.fromkeys(names)}
+        first: dict[str, str] = {}
+        for name, molecule in found.items():
+            other = first.setdefault(molecule.name, name)
+            if not molecule.same_as(found[other]):
+                raise ValueError(
+                    f"{other} and {name} are different molecules, both called {molecule.name}: rename one of the files"
+                )
+        return found
 
     def counts(self) -> dict[str, int]:
         """Number of molecules and ions of each species; raises `ValueError` on a composition that cannot be made."""
@@ -136,13 +148,37 @@ def measured_at(values: Sequence[Values], name: str, temperature_K: float, withi
 def pack(system: System, seed: int) -> Box:
     """The start box of a system, the same for the same seed: from its file, or packed at its start density.
 
-    Raises `ValueError` on unknown molecules, a charged or too small box, or one that cannot be packed.
+    Raises `ValueError` on unknown molecules, a charged or too small box, or one that cannot be packed; and on a file that
+    holds another liquid than the composition, whose name and measured values it would get.
     """
     if system.file is not None:
-        return box_from_file(system.file, system.file_species)
+        box = box_from_file(system.file, system.file_species)
+        if system.solvents or system.salts:
+            _check_composition(system, box)
+        return box
     from mlff.system.packing import packed
 
     return packed(system.molecules(), system.counts(), system.density_g_cm3, seed)
+
+
+def _check_composition(system: System, box: Box) -> None:
+    """By formula, each count to within one molecule of its share, since a box of another size is rounded otherwise."""
+    wanted = Counter[str]()
+    molecules = system.molecules()
+    for name, n in system.counts().items():
+        wanted[_formula(molecules[name].numbers)] += n
+    ends = np.cumsum(np.bincount(box.atoms.arrays["fragments"]))[:-1]
+    found = Counter(_formula(numbers) for numbers in np.split(box.atoms.numbers, ends))
+    scale = found.total() / wanted.total()
+    if any(not found[f] or abs(found[f] - scale * n) > 1.0 for f, n in wanted.items()) or found.keys() - wanted.keys():
+        raise ValueError(
+            f"{system.file}: holds {box.composition}, which is not the composition of {system.name}; a box of your own "
+            "is system=box system.file=..."
+        )
+
+
+def _formula(numbers: NDArray[np.int64]) -> str:
+    return str(Atoms(numbers).get_chemical_formula("hill"))
 
 
 def box_from_file(path: str, species: list[str] | None = None) -> Box:

@@ -67,6 +67,14 @@ class Molecule:
 
         return float(atomic_masses[self.numbers].sum())
 
+    def same_as(self, other: Molecule) -> bool:
+        """Whether both have the same atoms in the same places, and the same charge."""
+        return (
+            self.charge == other.charge
+            and np.array_equal(self.numbers, other.numbers)
+            and np.allclose(self.positions, other.positions)
+        )
+
 
 @cache
 def find_molecule(name: str) -> Molecule:
@@ -128,7 +136,7 @@ def _could_be_smiles(name: str) -> bool:
 
 
 def _from_file(path: Path) -> Molecule:
-    """The one molecule that a file holds; `charge` as an extended xyz or an SDF states it, else 0."""
+    """The one molecule that a file holds; its charge as an extended xyz, MOL, SDF or PDB file states it, else 0."""
     from ase.io import read
 
     from mlff.system import geometry
@@ -143,4 +151,31 @@ def _from_file(path: Path) -> Molecule:
     geometry.check(numbers, positions, str(path))
     if geometry.n_pieces(numbers, positions) > 1:
         raise ValueError(f"{path}: its {len(numbers)} atoms are not one molecule; system.file takes whole boxes")
-    return Molecule(path.stem, numbers, positions, round(float(atoms.info.get("charge", 0))))
+    return Molecule(path.stem, numbers, positions, _charge_of_file(path, atoms.info))
+
+
+def _formal_charge(path: Path) -> int:
+    """Sum of the formal charges of a MOL, SDF or PDB file, of which ASE takes elements and positions only."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        read = Chem.MolFromPDBFile if path.suffix.lower() == ".pdb" else Chem.MolFromMolFile
+        found = read(str(path), sanitize=False, removeHs=False)
+    if found is None:
+        raise ValueError(f"{path}: RDKit cannot read the charges of its atoms")
+    return int(Chem.GetFormalCharge(found))
+
+
+def _charge_of_file(path: Path, info: dict[str, Any]) -> int:
+    """Charge in e that a file of a molecule states, 0 where it is silent; raises `ValueError` for a part of one."""
+    from mlff.frames import stated_charge
+
+    if path.suffix.lower() in (".mol", ".sdf", ".pdb"):
+        return _formal_charge(path)
+    try:
+        charge = stated_charge(info) or 0.0
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if charge != round(charge):
+        raise ValueError(f"{path}: a charge of {charge:g} e: a molecule carries a whole number")
+    return round(charge)

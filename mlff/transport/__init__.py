@@ -2,6 +2,7 @@
 
 | file | idea |
 |---|---|
+| `checks.py` | what is asked of arguments |
 | `blocks.py` | independent blocks, the jackknife, an estimate with its error |
 | `equilibration.py` | where equilibrium begins, mean of a correlated series (density) |
 | `viscosity.py`, `relaxation.py` | Green-Kubo with the time-decomposition fit |

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff.transport.checks import check_positive
+
 Floats = NDArray[np.float64]
 
 LARGEST_SHARE = 0.25
@@ -70,8 +72,9 @@ def jackknife(statistic: Callable[..., Floats], *blocks: Floats) -> list[Estimat
     `blocks` are one or more arrays `(n_blocks, ...)`. `statistic` gets their means, stacked along a first axis
     `(k, ...)` (all blocks, then each left out), and returns `(k, n_values)`.
     """
-    values = np.asarray(statistic(*(with_each_left_out(b) for b in blocks)))
     n = len(blocks[0])
+    check_positive(n_blocks=n)
+    values = np.asarray(statistic(*(with_each_left_out(b) for b in blocks)))
     if n < 2:
         return [Estimate(float(v), math.inf, n) for v in values[0]]
     spread = np.square(values[1:] - values[1:].mean(axis=0)).sum(axis=0)
@@ -90,6 +93,7 @@ def split_blocks(series: Sequence[Floats], n_blocks: int) -> Floats:
 
     Raises `ValueError` where a block would be empty.
     """
+    check_positive(n_blocks=n_blocks, n_series=len(series))
     length = min(len(s) for s in series) // n_blocks
     if length < 1:
         raise ValueError(f"{min(len(s) for s in series)} samples cannot be cut into {n_blocks} blocks")

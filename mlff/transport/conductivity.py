@@ -15,6 +15,7 @@ import numpy as np
 from scipy import constants
 
 from mlff.transport.blocks import Estimate, Floats, jackknife
+from mlff.transport.checks import check_positive
 from mlff.transport.displacements import Curves, Window, choose_window, slopes
 
 
@@ -47,11 +48,13 @@ def conductivity(
     start_ps: float | None = None,
     end_ps: float | None = None,
 ) -> Conductivity:
-    """Both conductivities from displacements; raises `ValueError` without ions of both signs.
+    """Both conductivities from displacements; raises `ValueError` without ions of both signs, or
+    for a volume or temperature that is not positive.
 
     The window of the ions is where their own displacements are diffusive; that of the charge is the same, since the
     collective curve is too noisy to choose by.
     """
+    check_positive(volume_A3=volume_A3, temperature_K=temperature_K)
     z, n = np.array(curves.ion_charges), np.array(curves.counts)
     if not curves.charge.shape[2]:
         raise ValueError("a conductivity needs cations and anions")

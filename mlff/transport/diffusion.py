@@ -9,6 +9,7 @@ import numpy as np
 from scipy import constants
 
 from mlff.transport.blocks import Estimate, Floats, jackknife
+from mlff.transport.checks import check_positive
 from mlff.transport.displacements import Curves, Window, choose_window, slopes
 
 CUBIC = 2.837297
@@ -52,7 +53,11 @@ def self_diffusion(
 
 
 def yeh_hummer(viscosity_mPa_s: Estimate, volume_A3: float, temperature_K: float) -> Estimate:
-    """What to add to D of a cubic box, in m2/s: xi k_B T / (6 pi eta L) (Yeh and Hummer, J. Phys. Chem. B 108, 15873)."""
+    """What to add to D of a cubic box, in m2/s: xi k_B T / (6 pi eta L) (Yeh and Hummer, J. Phys. Chem. B 108, 15873).
+
+    Raises `ValueError` for what is not positive.
+    """
+    check_positive(viscosity_mPa_s=viscosity_mPa_s.value, volume_A3=volume_A3, temperature_K=temperature_K)
     length = np.cbrt(volume_A3) * 1e-10
     eta = viscosity_mPa_s.value * 1e-3
     added = CUBIC * constants.k * temperature_K / (6 * np.pi * eta * length)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import LARGEST_SHARE, Floats, split_blocks
+from mlff.transport.checks import check_finite, check_fragments, check_kinds, check_positive
 
 TOLERANCE = 0.1
 """How far the slope of log MSD over log time, averaged over an octave, may be from 1 where motion is called diffusive."""
@@ -73,15 +74,22 @@ def centres_of_mass(
     """Centres of mass of molecules from unwrapped atoms `(n_frames, n_atoms, 3)` Å.
 
     `fragments` `(n_atoms,)` is the molecule of each atom; `charges` and `names` belong to molecules. Raises `ValueError`
-    unless frames are at equal steps of time.
+    unless frames are at equal steps of time, positions finite, masses positive, every molecule has atoms, and molecules
+    of one name are alike.
     """
     steps = np.diff(time_ps)
-    if len(steps) < 1 or steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.mean():
+    if len(steps) < 1 or not (steps.min() > 0 and np.ptp(steps) <= 1e-3 * steps.mean()):
         raise ValueError("displacements need two or more frames at equal steps of time")
     n = len(names)
+    if np.shape(positions) != (len(time_ps), len(masses), 3):
+        raise ValueError(f"positions of shape {np.shape(positions)} for {len(time_ps)} frames of {len(masses)} atoms")
+    check_finite("positions", [positions])
+    check_positive(smallest_mass_u=np.min(masses))
+    check_fragments(fragments, len(masses), n)
     of = np.zeros((n, len(masses)))
     of[fragments, np.arange(len(masses))] = masses
     molecule_masses = of.sum(axis=1)
+    check_kinds(names, charges, molecule_masses)
     centres = np.einsum("ma,fax->fmx", of / molecule_masses[:, None], positions, optimize=True)
     barycentre = np.einsum("m,fmx->fx", molecule_masses / molecule_masses.sum(), centres)
     return Centres(
@@ -113,9 +121,13 @@ def cross_mean_square(a: Floats, b: Floats, n_lags: int) -> Floats:
 def displacements(replicas: Sequence[Centres], *, n_blocks: int = 5, largest_share: float = LARGEST_SHARE) -> Curves:
     """Curves of all blocks of all replicas, which hold the same molecules in the same order.
 
-    Raises `ValueError` where replicas differ in molecules or time step, or a block has fewer than 8 frames.
+    Raises `ValueError` where replicas differ in molecules or time step, a block has fewer than 8 frames, positions are
+    not finite, or molecules of one name are not alike.
     """
+    check_positive(n_blocks=n_blocks, largest_share=largest_share)
+    check_finite("positions", [r.positions for r in replicas])
     first = replicas[0]
+    check_kinds(first.names, first.charges, first.masses)
     for r in replicas[1:]:
         if r.names != first.names or abs(r.dt_ps - first.dt_ps) > 1e-3 * first.dt_ps:
             raise ValueError("replicas with different molecules or time steps cannot be averaged")
@@ -158,6 +170,9 @@ def choose_window(time_ps: Floats, msd: Floats, start_ps: float | None = None, e
 
     `start_ps` and `end_ps` overrule it. Raises `ValueError` where the wanted window holds fewer than three lags.
     """
+    if len(time_ps) < 3:
+        raise ValueError(f"a fit needs 3 or more lags, not {len(time_ps)}")
+    check_finite("displacements", [msd])
     first, diffusive = _onset(time_ps, msd)
     start = time_ps[first] if start_ps is None else start_ps
     end = min(max(4 * start, time_ps[min(first + 5, len(time_ps) - 1)]), time_ps[-1]) if end_ps is None else end_ps

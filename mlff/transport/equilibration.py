@@ -14,6 +14,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import Estimate, Floats, jackknife, split_blocks
+from mlff.transport.checks import check_finite
 
 INDEPENDENT = 20.0
 """Length of a block in statistical inefficiencies: the correlation left between neighbours is then a few per cent."""
@@ -27,6 +28,7 @@ MARGIN = 0.25
 
 def statistical_inefficiency(series: Floats) -> float:
     """g = 1 + 2 sum_t (1 - t/N) C(t), summed to the first zero of the autocorrelation C; at least 1."""
+    check_finite("samples", [np.asarray(series)])
     x = np.asarray(series, np.float64) - np.mean(series)
     n = len(x)
     if n < 2 or not np.ptp(series):
@@ -48,6 +50,7 @@ def detect_equilibration(series: Floats) -> tuple[int, float]:
     changes seldom would pass for the end of a transient.
     """
     x = np.asarray(series, np.float64)
+    check_finite("samples", [x])
     if not np.ptp(x):
         return 0, 1.0
     starts = np.unique(np.linspace(0, 0.7 * len(x), N_STARTS).astype(int))
@@ -85,6 +88,7 @@ def means_of_series(replicas: Sequence[Floats]) -> list[Mean]:
     """
     if not replicas or min(map(len, replicas)) < 1:
         raise ValueError("a mean needs at least one sample of every replica")
+    check_finite("samples", replicas)
     found = [[detect_equilibration(x) for x in np.transpose(r)] for r in replicas]
     starts = tuple(max(start for start, _ in f) for f in found)
     inefficiency = max(g for f in found for _, g in f)

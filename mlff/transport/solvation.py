@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff.transport.blocks import Estimate, Floats
+from mlff.transport.checks import check_finite, check_fragments, check_positive
 from mlff.transport.equilibration import Mean, mean_of_series, means_of_series
 from mlff.transport.structure import Indices, distances
 
@@ -51,8 +52,12 @@ def solvation_shells(
     """Shells of the one-atom cation over replicas `(n_frames, n_atoms, 3)` Å; `names` and `charges` e are of molecules.
 
     Means and errors are those of `mean_of_series`; the commonest shells are counted over all frames. Raises
-    `ValueError` where `cation` is not among the molecules or has more than one atom.
+    `ValueError` where `cation` is not among the molecules or has more than one atom, positions are not finite, or
+    a molecule has no atoms.
     """
+    check_positive(cutoff_A=cutoff_A)
+    check_finite("positions", positions)
+    check_fragments(fragments, len(numbers), len(names))
     kinds = np.array(names)
     centres = np.flatnonzero(kinds[fragments] == cation)
     if not len(centres) or len(centres) != (kinds == cation).sum():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff.transport.blocks import Estimate, Floats
+from mlff.transport.checks import check_finite, check_positive
 from mlff.transport.equilibration import mean_of_series
 
 Indices = NDArray[np.int64]
@@ -55,12 +56,17 @@ def radial_distribution(
 
     Pairs within one molecule of `fragments` are left out. r ends at half of the smallest height of the cells. g and the
     running coordination are means over all frames, the number in the first shell is that of `mean_of_series`. Raises
-    `ValueError` without atoms or frames.
+    `ValueError` without atoms or frames, or where positions are not finite.
     """
     if not len(first) or not len(second) or not sum(map(len, positions)):
         raise ValueError("a radial distribution needs frames and atoms of both kinds")
+    check_positive(largest_A=largest_A, bin_A=bin_A)
+    check_finite("positions", positions)
+    check_finite("cells", cells)
     largest = min(largest_A, *(half_height(c) for replica in cells for c in replica))
     edges = np.arange(0.0, largest + 1e-9, bin_A)
+    if len(edges) < 2:
+        raise ValueError(f"bin_A={bin_A:g}: wider than the {largest:g} Å that there are")
     by_replica = [
         np.stack(list(_counts(p, c, first, second, fragments, edges))) for p, c in zip(positions, cells, strict=True)
     ]

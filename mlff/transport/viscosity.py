@@ -15,6 +15,7 @@ from scipy import constants
 from scipy.fft import irfft, next_fast_len, rfft
 
 from mlff.transport.blocks import LARGEST_SHARE, Estimate, Floats, jackknife, split_blocks
+from mlff.transport.checks import check_finite, check_positive
 from mlff.transport.displacements import Window
 from mlff.transport.relaxation import Relaxation, fit_relaxation
 
@@ -76,10 +77,17 @@ def viscosity(
     """Viscosity from pressure tensors `(n_steps, 6)` in atm of each replica, order xx yy zz yz xz xy, every `dt_ps`.
 
     `n_blocks` is for each replica. The pressures are those of equilibrium at constant volume, kinetic part included.
-    Raises `ValueError` where there are fewer than two blocks in all or too few samples.
+    Raises `ValueError` where there are fewer than two blocks in all or too few samples, for pressures that are not six
+    or not finite, and for a time step, volume or temperature that is not positive.
     """
+    check_positive(dt_ps=dt_ps, volume_A3=volume_A3, temperature_K=temperature_K)
     if len(pressures) * n_blocks < 2 or min(map(len, pressures)) < 40 * n_blocks:
         raise ValueError("a viscosity needs at least two blocks of 40 pressures")
+    if any(np.ndim(p) != 2 or np.shape(p)[1] != 6 for p in pressures):
+        raise ValueError(
+            f"pressures of shapes {[np.shape(p) for p in pressures]}: expected (n_steps, 6) of each replica"
+        )
+    check_finite("pressures", pressures)
     lags, integrals = running_integrals(pressures, dt_ps, n_blocks)
     integrals *= volume_A3 * _PER_ATM2_PS / temperature_K
     mean, spread = integrals.mean(axis=0), integrals.std(axis=0, ddof=1)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,11 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 
 from mlff.calculator import MLFFCalculator
+from mlff.labelled import read_atoms
+from mlff.labels.files import write_extxyz
 from mlff.model import ForceField, ForceFieldParameters
+from mlff.opinions import ask
+from tests.mlff.label_sets import labelled
 from tests.mlff.samples import ELEMENTS, crowd, model
 
 
@@ -43,12 +50,24 @@ def test_stress_needs_three_periodic_axes() -> None:
     assert "stress" not in atoms.calc.results
 
 
-@pytest.mark.parametrize("where", ["info", "argument"])
+@pytest.mark.parametrize("where", ["charge", "total_charge", "argument"])
 def test_total_charge_is_taken_from_the_atoms_or_the_argument(where: str) -> None:
     atoms = atoms_of(False)
-    atoms.info |= {"charge": 1.0} if where == "info" else {}
-    atoms.calc = MLFFCalculator(model(), total_charge=0.0 if where == "info" else 1.0)
+    atoms.info |= {where: 1.0} if where != "argument" else {}
+    atoms.calc = MLFFCalculator(model(), total_charge=0.0 if where != "argument" else 1.0)
     assert atoms.get_charges().sum() == pytest.approx(1.0)
+    atoms.info |= {where: -1.0} if where != "argument" else {"total_charge": -1.0}
+    assert atoms.get_charges().sum() == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("charges", [[1.0], [1.0, 0.0]])
+def test_labelled_frames_are_computed_as_the_files_of_labels_tell_them(charges: list[float], tmp_path: Path) -> None:
+    c = crowd(14, total_charge=1.0, fragments=np.arange(14) % len(charges), fragment_charges=charges)
+    write_extxyz([labelled(model(), c)], tmp_path / "frames.xyz", dispersion="included")
+    (atoms,) = read_atoms(tmp_path / "frames.xyz")
+    wanted = atoms.get_potential_energy()
+    atoms.calc = MLFFCalculator(model())
+    assert atoms.get_potential_energy() == pytest.approx(wanted)
 
 
 def test_fragments_keep_the_charges_that_the_atoms_name() -> None:
@@ -109,6 +128,8 @@ BAD = {
     "flat cell": (lambda atoms: Atoms(atoms.numbers, atoms.positions, cell=np.ones((3, 3)), pbc=True), "dependent"),
     "cell not finite": (lambda atoms: Atoms(atoms, cell=np.diag([7.0, np.inf, 7.0])), "the cell is not finite"),
     "charge not finite": (lambda atoms: charged(atoms, np.nan), "total_charge is nan"),
+    "charge that is none": (lambda atoms: charged(atoms, None), "charge is None: it must be a number, the total"),
+    "two charges": (lambda atoms: charged(atoms, 1.0, total_charge=0), "charge is 1 e, total_charge is 0 e: give one"),
 }
 
 
@@ -122,8 +143,8 @@ def renamed(atoms: Atoms, i: int, symbol: str) -> Atoms:
     return atoms
 
 
-def charged(atoms: Atoms, charge: float) -> Atoms:
-    atoms.info["charge"] = charge
+def charged(atoms: Atoms, charge: float | None, **more: float) -> Atoms:
+    atoms.info |= {"charge": charge, **more}
     return atoms
 
 
@@ -144,6 +165,14 @@ def test_atoms_that_cannot_be_computed_are_refused_in_one_line(case: str, fast: 
 def test_the_name_of_a_model_is_refused_with_the_way_to_load_it() -> None:
     with pytest.raises(TypeError, match=r'MLFFCalculator\(mlff.load\("model.safetensors"\)\)'):
         MLFFCalculator("model.safetensors")
+    with pytest.raises(TypeError, match=r'takes models, not str: mlff.load\("model.safetensors"\) gives one'):
+        MLFFCalculator([model(), "model.safetensors"])
+
+
+@pytest.mark.parametrize("ask_them", [MLFFCalculator, lambda members: ask(members, [crowd()])])
+def test_models_with_the_same_weights_are_no_committee(ask_them: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match="model 0 and model 2 have the same weights: a committee needs models"):
+        ask_them([model(0), model(1), model(0).changed(forces="fixed_charges")])
 
 
 def whole_model(seed: int = 0, **settings: object) -> ForceField:

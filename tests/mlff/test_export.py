@@ -150,6 +150,18 @@ def test_splitting_is_the_one_that_the_solver_chose(tmp_path: Path) -> None:
     torch.testing.assert_close(found["pred_energy"], other.predict(other.batch(c)).energy)
 
 
+def test_without_a_solver_a_molecule_alone_has_its_own_energy(tmp_path: Path) -> None:
+    # the published pair style: erfc(0) = 1, the damped Coulomb energy of all pairs that are given
+    field = model(forces="fixed_charges", charge_groups="system")
+    ec = find_molecule("EC")
+    alone, boxed = (Configuration.of(ec.numbers, ec.positions, 60 * np.eye(3), pbc) for pbc in (False, True))
+    inputs = lammps_inputs(boxed, field.changed(coulomb_cutoff_A=20.0), 0.0)
+    found, wanted = saved(field, tmp_path)(inputs), field.predict(field.batch(alone))
+    torch.testing.assert_close(found["pred_energy"], wanted.energy)
+    torch.testing.assert_close(found["pred_coul_energy"], wanted.terms["coulomb"])
+    torch.testing.assert_close(found["pred_forces"], wanted.forces, atol=1e-9, rtol=1e-9)
+
+
 def test_charges_are_held_fixed_and_add_up_to_the_given_total(tmp_path: Path) -> None:
     script = saved(model(long_range="none", charge_groups="system"), tmp_path, total_charge=1.0)
     fixed = model(long_range="none", forces="fixed_charges")

@@ -45,3 +45,9 @@ def test_a_batch_never_pairs_atoms_of_two_systems() -> None:
         assert (batch.system[pairs.i] == batch.system[pairs.j]).all()
     assert len(batch.edges) == 3 * 6
     assert batch.system.tolist() == 3 * [0] + 3 * [1] + 3 * [2]
+
+
+def test_one_number_of_a_file_is_the_charge_of_one_fragment() -> None:
+    c = Configuration.of(*WATER, fragments=[0, 0, 0], fragment_charges=np.float64(1.0), total_charge=1.0)
+    assert c.fragment_charges is not None and c.fragment_charges.tolist() == [1.0]
+    assert Configuration.of([3], [[0.0, 0, 0]], fragments=0, fragment_charges=0).fragments is not None

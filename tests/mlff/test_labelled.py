@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,43 @@ def test_labels_of_the_wrong_shape_or_not_finite_are_refused(tmp_path: Path) -> 
         LabelledFrame(frame.configuration, forces=np.zeros((2, 3)), name="x")
     with pytest.raises(ValueError, match="x: energy is not finite"):
         LabelledFrame(frame.configuration, energy=float("nan"), name="x")
+
+
+CHARGED = WATER.replace("-0.6 0", "0.4 0")
+LI = '1\nProperties=species:S:1:pos:R:3 my_energy=-5.0 {}pbc="F F F"\nLi 0.0 0.0 0.0\n'
+
+
+@pytest.mark.parametrize(
+    ("label", "key"),
+    [("total_charge", "netq"), ("fragments", ["molid", "mols"]), ("fragment_charges", "fq"), ("composition", "comp")],
+)
+def test_a_key_that_was_named_and_that_no_frame_has_is_told_with_those_present(
+    tmp_path: Path, label: str, key: str | list[str]
+) -> None:
+    names = {"energy": "my_energy", "forces": "my_forces", "charges": "q", "fragments": "mol"}
+    wanted = " or ".join(map(repr, [key] if isinstance(key, str) else key))
+    with pytest.raises(ValueError, match=rf"no frame has {wanted} for {label} \(keys present: charge, mol, mu, "):
+        read(tmp_path, WATER.replace('pbc="F', 'charge=0 pbc="F'), LabelKeys(**(names | {label: key})))
+    # the label's own name stands in configurations for what may be missing; a file of atoms alone has nothing to group
+    own = [key, label] if isinstance(key, str) else [*key, label]
+    assert len(read(tmp_path, WATER, LabelKeys(**(names | {label: own})))[0]) == 1
+    assert read(tmp_path, ATOM, LabelKeys(**(names | {label: key})))[0] == []
+
+
+def test_a_charge_counts_under_either_name_and_is_refused_where_both_differ(tmp_path: Path) -> None:
+    for head in ("charge=1", "total_charge=1", "charge=1 total_charge=1.0"):
+        (frame,), _ = read(tmp_path, CHARGED.replace('pbc="F', f'{head} pbc="F'))
+        assert frame.configuration.total_charge == 1.0
+    with pytest.raises(ValueError, match=r"frames.xyz\[0\]: charge is 1 e, total_charge is 0 e: give one of them"):
+        read(tmp_path, CHARGED.replace('pbc="F', 'charge=1 total_charge=0 pbc="F'))
+    with pytest.raises(ValueError, match=r"frames.xyz\[0\]: charge is 'one': it must be a number"):
+        read(tmp_path, WATER.replace('pbc="F', 'charge=one pbc="F'))
+    (frame,), _ = read(tmp_path, WATER.replace('pbc="F', 'charge=1 pbc="F'), replace(KEYS, total_charge=None))
+    assert frame.configuration.total_charge == 0.0
+
+
+@pytest.mark.parametrize("head", ["charge=1 ", "total_charge=1 "])
+def test_a_charged_atom_alone_is_a_frame_and_no_reference(tmp_path: Path, head: str) -> None:
+    keys = LabelKeys(energy="my_energy", forces=None)
+    frames, isolated = read(tmp_path, LI.format(head) + ATOM, keys)
+    assert list(isolated) == [1] and [f.configuration.total_charge for f in frames] == [1.0]

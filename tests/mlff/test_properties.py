@@ -84,6 +84,9 @@ def test_trajectories_without_molecules_or_with_friction_are_refused() -> None:
     trajectory, thermo = _run(0, n_frames=50)
     with pytest.raises(ValueError, match="does not name the molecule"):
         transport([(dataclasses.replace(trajectory, fragments=None), thermo)])
+    mixed = dataclasses.replace(trajectory, fragment_charges=np.where(np.arange(len(NAMES)) < 5, 0.0, 1.0))
+    with pytest.raises(ValueError, match="Li: two kinds of molecules have this name, of charge 0 and 1 e"):
+        transport([(mixed, thermo)])
     with pytest.raises(ValueError, match="Langevin"):
         transport([(trajectory, dataclasses.replace(thermo, conserved_kcal_mol=np.full(len(thermo.step), np.nan)))])
 

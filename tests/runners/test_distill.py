@@ -49,9 +49,9 @@ def test_every_member_is_judged_by_frames_that_it_has_not_learned(
     data |= {"_target_": "mlff.datasets.FrameFiles", "name": "mine", "split": "random", "dispersion": "included"}
     options = {k: v for k, v in data.items() if k != "_target_"}
     seeds = {"a": 5, "b": 6, "c": 5}
-    for name, seed in seeds.items():
+    for k, (name, seed) in enumerate(seeds.items()):
         labels = FrameFiles(**options).load(tmp_path, seed)
-        write_force_field(tmp_path / name, perturbed(model().float(), seed, 0.02), labels, {"data": data, "seed": 0})
+        write_force_field(tmp_path / name, perturbed(model().float(), k, 0.02), labels, {"data": data, "seed": 0})
     path = write_trajectory([liquid(k) for k in range(4)], tmp_path / "water.h5md")
     scored: list[list[str]] = []
     compare = scores.compare
@@ -143,6 +143,7 @@ def test_wrong_input_is_refused_in_one_line(typed: tuple[str, ...], lsmrun: Run,
     named = typed[2].removeprefix("checkpoint=[").removesuffix("]").split(",")
     two = [t for t in typed if not t.startswith("checkpoint")]
     assert "needs at least 3 models: checkpoint=[a,b,c]" in refused(lsmrun(*two, f"checkpoint=[{named[0]},{named[1]}]"))
+    assert "have the same weights" in refused(lsmrun(*two, f"checkpoint=[{named[0]},{named[1]},{named[0]}]"))
     without = [t for t in typed if not t.startswith("runner.trajectories")]
     assert "runner.trajectories: has no value" in refused(lsmrun(*without))
     assert "no such trajectory" in refused(lsmrun(*without, "runner.trajectories=[nothing.h5md]"))

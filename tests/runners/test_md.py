@@ -106,6 +106,8 @@ def test_a_killed_run_goes_on_and_equals_the_unbroken_one(lsmrun: Run, home: Pat
     assert status == 0, err
     (run,) = runs_in(home)
     assert f"going on with the MLflow run {run.info.run_id}" in out and run.info.status == "FINISHED"
+    session = run.data.metrics  # a day's work is counted by what this session did: the last 20 of 40 steps
+    assert session["cost/ns_per_day"] * session["cost/md_s"] / 86.4 == pytest.approx(20 * 0.05e-3)
     assert lsmrun(*command, "resume=false")[0] == 0
     killed, unbroken = _thermo(home)
     for name in Thermo.__dataclass_fields__:
@@ -163,6 +165,8 @@ def test_settings_of_the_model_hold_for_a_checkpoint_as_well(lsmrun: Run, home: 
         ("md.timestep_fs=1", "md.timestep_fs=1: unknown key; did you mean md.time_step_fs?"),
         ("system=dmc_ec_lipf", "system=dmc_ec_lipf: no such option; did you mean dmc_ec_lipf6?"),
         ("runner.relaxation.step=3", "did you mean runner.relaxation.steps?"),
+        ("md.pressure_damping_fs=0.1", "md: pressure_damping_fs=0.1: must be at least 0.5, 10 time steps"),
+        ("runner.relaxation.friction_fs=0.1", "friction_fs=0.1: must be at least 5, 10 time steps"),
         ("checkpoint=nothing", "checkpoint=nothing: no model in this MLflow run"),
         ("checkpoint=none.safetensors", "checkpoint=none.safetensors: no such file or folder"),
     ],
@@ -182,6 +186,15 @@ def test_wrong_input_is_refused_in_one_line(
     more = ("system.salts=[]", "system.salt_amounts=[]") if "trained" in said else ()
     given = () if typed.startswith("checkpoint") else (f"checkpoint={path}",)
     assert said in refused(lsmrun(*TINY, *given, *more, typed))
+    assert not runs_in(home)
+
+
+def test_one_model_given_twice_is_no_committee(lsmrun: Run, home: Path, weights: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    for suffix in (".safetensors", ".yaml"):
+        copy.with_suffix(suffix).write_bytes(weights[0].with_suffix(suffix).read_bytes())
+    said = refused(lsmrun(*TINY, f"checkpoint=[{weights[0]},{weights[1]},{copy}]"))
+    assert f"checkpoint: {weights[0]} and {copy} have the same weights" in said
     assert not runs_in(home)
 
 

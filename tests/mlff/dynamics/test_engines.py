@@ -15,7 +15,7 @@ from ase.calculators.lj import LennardJones
 from mlff.calculator import MLFFCalculator
 from mlff.dynamics.engines import integrator_of
 from mlff.dynamics.integrators import Conditions, Integrator
-from mlff.dynamics.simulation import Dynamics, State, Step, set_velocities, simulate
+from mlff.dynamics.simulation import BlowUp, Dynamics, State, Step, set_velocities, simulate
 from mlff.units import KCAL_PER_EV
 from tests.mlff.reference import published, reference_folder
 from tests.mlff.samples import crowd, model, rotation
@@ -146,7 +146,7 @@ def test_what_the_calculator_refuses_ends_the_run(program: str) -> None:
             super().calculate(*arguments, **more)
 
     d = Dynamics(ensemble="nve", temperature_K=60.0, length_ps=0.1, time_step_fs=2.0)
-    with pytest.raises(ValueError, match="atom 3 overlaps another"):
+    with pytest.raises(BlowUp, match="atom 3 overlaps another; atoms Ar"):
         simulate(argon(), Failing(rc=5.0), d, seed=0, integrator_of=integrator_of(program, "nve"))
 
 

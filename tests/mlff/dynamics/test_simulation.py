@@ -133,6 +133,8 @@ class Wild(LennardJones):
             n = len(self.atoms)
             if self.what == "force":
                 self.results["forces"][7] = [300.0, 0.0, 0.0]
+            if self.what == "refused":
+                raise ValueError("atom 7 has no finite position: [nan, nan, nan]")
             if self.what == "nan":
                 self.results["forces"][7] = np.nan
             self.results["forces_spread"] = np.where(np.arange(n) == 7, 9.0 if self.what == "spread" else 0.0, 0.0)
@@ -148,6 +150,7 @@ class Wild(LennardJones):
         ),
         ("nan", {}, r"temperature nan K > max_temperature_K=1500; atoms Ar 7 "),
         ("spread", {}, r"forces of the committee spread by 9 eV/Å > max_spread_eV_A=2; atoms Ar 7 "),
+        ("refused", {}, r"step \d+ \(0\.02\d* ps\): atom 7 has no finite position: .*; atoms Ar "),
         ("none", {"max_temperature_K": 40.0}, r"temperature \d+ K > max_temperature_K=40; atoms Ar "),
     ],
 )
@@ -191,6 +194,11 @@ def test_a_resumed_run_bursts_where_the_unbroken_one_does(solid: Atoms, old: boo
         ({"ensemble": "nve", "temperature_damping_fs": 100.0}, "has no effect in nve"),
         ({"ensemble": "microcanonical"}, "Input should be 'nve'"),
         ({"time_step_fs": 50.0}, "less than or equal to 5"),
+        (
+            {"ensemble": "nvt", "temperature_damping_fs": 0.1},
+            "temperature_damping_fs=0.1: must be at least 10, 10 time",
+        ),
+        ({"time_step_fs": 2.0, "pressure_damping_fs": 19.0}, "pressure_damping_fs=19: must be at least 20, 10 time"),
     ],
 )
 def test_settings_without_sense_are_refused(settings: dict[str, Any], said: str) -> None:

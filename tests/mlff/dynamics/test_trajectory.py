@@ -116,6 +116,22 @@ def test_every_step_comes_back_once(recorded: tuple[Path, Recorder]) -> None:
     assert len(rows) == 10 and float(rows[-1].split(",")[0]) == pytest.approx(0.04)
 
 
+def test_a_topology_holds_whole_molecules_in_the_cell_wherever_they_have_gone(box: Atoms) -> None:
+    far = box.copy()
+    fragments = far.arrays["fragments"]
+    steps = np.random.default_rng(0).integers(-900, 900, (fragments.max() + 1, 3))
+    far.positions += (steps @ far.cell.array)[fragments]
+    places = [[float(line[k : k + 8]) for k in (30, 38, 46)] for line in topology(far, NAMES).splitlines()[1:-1]]
+    for k in range(fragments.max() + 1):
+        inside = fragments == k
+        moved = places - box.positions
+        np.testing.assert_allclose(moved[inside], np.tile(moved[inside][0], (inside.sum(), 1)), atol=2e-3)
+        middle = np.mean(np.array(places)[inside], axis=0) @ np.linalg.inv(box.cell.array)
+        assert (middle > -1e-3).all() and (middle < 1.001).all()
+        lattice = moved[inside][0] @ np.linalg.inv(box.cell.array)
+        np.testing.assert_allclose(lattice, np.round(lattice), atol=1e-3)
+
+
 def test_mdanalysis_opens_trajectory_and_topology(recorded: tuple[Path, Recorder], box: Atoms) -> None:
     mda = pytest.importorskip("MDAnalysis", reason="MDAnalysis is not installed")
     path, recorder = recorded

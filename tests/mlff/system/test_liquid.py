@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import units
 from ase.geometry import get_distances
 from ase.io import write
 from ase.io.lammpsdata import write_lammps_data
@@ -96,6 +97,48 @@ def test_a_wrapped_box_of_any_format_gives_the_same_molecules(box: Box, name: st
     for fragment in range(14):
         inside = found.atoms.positions[found.atoms.arrays["fragments"] == fragment]
         assert np.ptp(inside, axis=0).max() < 8.0, "a molecule is cut by the boundary"
+
+
+def test_two_molecules_of_one_name_are_refused(tmp_path: Path) -> None:
+    from ase import Atoms
+
+    paths = [tmp_path / folder / "mol.xyz" for folder in ("a", "b", "c")]
+    for path, charge in zip(paths, (0, 0, 1), strict=True):
+        path.parent.mkdir()
+        atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.13]])
+        atoms.info["charge"] = charge
+        write(path, atoms, format="extxyz")
+    amounts = {"solvent_amounts": [9.0, 9.0], "solvent_unit": "count"}
+    twice = System(name="x", solvents=[str(p) for p in paths[:2]], **amounts)
+    assert sum(twice.counts().values()) == 18
+    other = System(name="x", solvents=[str(paths[0]), str(paths[2])], **amounts)
+    with pytest.raises(ValueError, match=r"a/mol.xyz and .*c/mol.xyz are different molecules, both called mol"):
+        other.counts()
+
+
+def test_a_file_of_another_liquid_does_not_pass_for_a_composition(box: Box, tmp_path: Path) -> None:
+    path = tmp_path / "own.extxyz"
+    write(path, box.atoms, format="extxyz")
+    same = System(name="mine", **SMALL, **SALT, file=str(path))
+    assert pack(same, 0).composition == SPECIES
+    # the same composition, named otherwise and for another size of box
+    mole = {"solvents": ["DMC", "EC"], "solvent_amounts": [1.0, 1.0], "solvent_unit": "mole"}
+    salt = {"salts": ["LiPF6"], "salt_amounts": [0.077], "salt_unit": "mole_fraction"}
+    assert pack(System(name="mine", **mole, **salt, n_atoms=500, file=str(path)), 0).composition == SPECIES
+    for other in (mole, {"solvents": ["DMC"], "solvent_amounts": [1.0]}, mole | salt | {"salt_amounts": [0.3]}):
+        with pytest.raises(ValueError, match=rf"holds {SPECIES}, which is not the composition of dmc; .* system=box"):
+            pack(System(name="dmc", **other, file=str(path)), 0)
+
+
+def test_gromacs_velocities_stay_where_ase_takes_lithium_for_iodine(tmp_path: Path) -> None:
+    rows = [f"{k:5d}{name:<5s}{name:>5s}{k:5d}{0.4 * k:8.3f}{0.1:8.3f}{0.1:8.3f}{0.5:8.4f}{0.0:8.4f}{-0.25:8.4f}"
+            for k, name in enumerate(("LI", "CL"), start=1)]  # fmt: skip
+    path = tmp_path / "moving.gro"
+    path.write_text("\n".join(["moving", f"{len(rows):5d}", *rows, "   2.0 2.0 2.0", ""]))
+    found = read_box(path, ["Li=1", "Cl=-1"]).atoms
+    assert list(found.symbols) == ["Li", "Cl"]
+    in_A_ps = found.get_velocities() * 1000 * units.fs
+    np.testing.assert_allclose(in_A_ps, [[5.0, 0.0, -2.5]] * 2, rtol=1e-6)
 
 
 def test_gromacs_names_are_elements_by_residue(tmp_path: Path) -> None:

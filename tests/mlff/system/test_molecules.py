@@ -119,3 +119,46 @@ def test_salts_split_into_neutral_sums_of_ions() -> None:
 def test_aliases_lead_to_known_species() -> None:
     assert {ALIASES[a] for a in ALIASES} <= {*SOLVENTS, *IONS}
     assert find_molecule("acetone").name == "ACT"
+
+
+MOL = """
+  made
+
+  2  1  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 O   0  0
+    0.0000    0.0000    0.9600 H   0  0
+  1  2  1  0
+M  CHG  1   1  -1
+M  END
+"""
+PDB = "HETATM    1  O1  UNL     1       0.000   0.000   0.000  1.00  0.00           O1-\n"
+PDB += "HETATM    2  H1  UNL     1       0.000   0.000   0.960  1.00  0.00           H  \nEND\n"
+XYZ = '2\nProperties=species:S:1:pos:R:3 {} pbc="F F F"\nO 0 0 0\nH 0 0 0.96\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("oh.mol", MOL),
+        ("oh.sdf", f"{MOL}$$$$\n"),
+        ("oh.pdb", PDB),
+        ("oh.xyz", XYZ.format("charge=-1")),
+        ("oh.extxyz", XYZ.format("total_charge=-1")),
+    ],
+)
+def test_the_charge_that_a_file_states_is_that_of_its_molecule(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert find_molecule(str(tmp_path / name)).charge == -1
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("charge=-0.5", "a charge of -0.5 e: a molecule carries a whole"),
+        ("charge=1 total_charge=-1", "give one of them"),
+    ],
+)
+def test_charges_of_a_file_that_cannot_be_are_refused(tmp_path: Path, head: str, said: str) -> None:
+    (tmp_path / "oh.xyz").write_text(XYZ.format(head))
+    with pytest.raises(ValueError, match=rf"oh.xyz: .*{said}"):
+        find_molecule(str(tmp_path / "oh.xyz"))
