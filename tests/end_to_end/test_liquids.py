@@ -40,6 +40,8 @@ def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -
         *RESULTS,
         "baseline/chance_accuracy",
         "liquid/synaptic_operations_per_sample",
+        "liquid/astrocyte_end",
+        "liquid/astrocyte_negative_ms",
         "time/INIT_s",
         "cost/run_s",
     }
@@ -69,6 +71,7 @@ def test_the_baselines_run_on_the_same_kernel(lsmrun: Run, home: Path, model: st
     assert metrics["test/accuracy"] > 0.3 and np.isfinite(metrics["liquid/branching_factor"])
     assert ("init/w_excitatory" in metrics) == (model != "lsm")
     assert (metrics["liquid/plastic_updates_per_sample"] > 0) == (model == "lsm_stdp")
+    assert not [name for name in metrics if name.startswith("liquid/astrocyte")]
 
 
 @pytest.mark.parametrize("readout", ["ridge", "logistic", "adadelta"])
