@@ -41,7 +41,7 @@ class _Prepared:
     watched: list[Target]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Align:
     """`checkpoint=` names the model, `data=` labelled clusters that must stay right (else those that it learned)."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Classify:
     """Settings of the runner; the numbers of samples are taken evenly from the test split."""
 

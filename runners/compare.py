@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FILES = ("comparison.md", "comparison.csv", "comparison.png")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Compare:
     """Settings of the runner; `experiment` and `filter` may be joined, `runs` stands alone."""
 

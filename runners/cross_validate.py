@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METHODS = ("liquid", "raw")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class CrossValidate:
     """In each of `folds` rounds one fold is tested, the next one chooses the readout, the others train liquid and readout."""
 

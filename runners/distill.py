@@ -52,7 +52,7 @@ class Prepared:
     names: list[str]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Distill:
     """`checkpoint=[a,b,c]` names the members, `data=` the labelled clusters (else those the first one learned)."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runners.context import Context
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Evaluate:
     """`checkpoint=` names the model, `data=` another data set of the same form."""
 

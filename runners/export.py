@@ -28,7 +28,7 @@ class _Prepared:
     unlearned: dict[str, float]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Export:
     """`checkpoint=` names the force field, `output` the file; forms are described in `mlff/export.py`."""
 

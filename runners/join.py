@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SAMPLES_AT_ONCE = 1000  # copied in one piece: memory stays flat with the number of samples
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Join:
     """Spike counts of `liquids` networks, each in `windows` equal parts of RUN, side by side under one readout.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runners.context import Context
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Predict:
     """`input` is a file, a folder or a zip of images or recordings (or a list of them); `output` a CSV file."""
 

@@ -39,7 +39,7 @@ class Compared:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class SensorComparison:
     """Settings of the runner; what is left of the real recordings is for testing."""
 

@@ -35,7 +35,7 @@ class _Prepared:
     irreducible_D: float | None
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Train:
     """Settings of the runner; what is learned and how stands in `model`, `data` and `training`."""
 

@@ -35,7 +35,7 @@ class Prepared:
     network: Any
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class TrainNetwork:
     """The epoch is chosen by validation samples, or, `protocol=published`, by the test part as in the original.
 
