@@ -183,9 +183,14 @@ class AstroNetwork:
 def restored(
     parameters: LiquidParameters, arrays: Mapping[str, NDArray[Any]], seed: int, encoding: Mapping[str, Any]
 ) -> AstroNetwork:
-    """The network whose `arrays()` these are."""
+    """The network whose `arrays()` these are; raises `ValueError` if they are of another size."""
     from lsm.liquid import assemble
 
+    n, synapses = parameters.n_neurons, arrays["pre"].shape
+    if len(arrays["positions"]) != n:
+        raise ValueError(f"n_neurons={n}, and its arrays are of {len(arrays['positions'])} neurons")
+    if any(arrays[name].shape != synapses for name in ("post", "w_start", "w_init")):
+        raise ValueError("its arrays of synapses differ in length")
     liquid = assemble(
         parameters.n_neurons, int(arrays["n_excitatory"]), int(arrays["n_inputs"]), arrays["positions"],
         arrays["pre"].astype(np.int64), arrays["post"].astype(np.int64), arrays["w_start"], arrays["sensed"],

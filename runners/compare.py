@@ -42,6 +42,7 @@ class Compare:
     output: Annotated[str, Field(description="folder of the files")] = "./comparison"
 
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_checkpoint: ClassVar[bool] = False
     tracked: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Comparison:

@@ -28,6 +28,7 @@ class CrossValidate:
     folds: Annotated[int, Field(ge=3, le=100, description="parts, each of which is tested once")] = 10
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists; all splits are pooled."""

@@ -14,6 +14,7 @@ from runners.check import UserError
 from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import (
     SavedForceField,
+    choices_of,
     config_of,
     frames_only,
     load_labels,
@@ -112,8 +113,8 @@ class Distill:
         opinions, liquids, found = _asked(context, models, base, p, self.distillation)
         results |= found
         student = taught(context, models[base], liquids, labels, self.distillation)
-        config = config_of(context, p.members[0])
-        write_force_field(context.output_dir / "model", student, labels, config)
+        made = config_of(context, p.members[0]), choices_of(context, p.members[0])
+        write_force_field(context.output_dir / "model", student, labels, *made)
         context.tracker.artifact(context.output_dir / "model", "model")
         results |= _gain(context, models, base, student, opinions, p.names, labels, pictures=self.pictures)
         if self.stable_ps:

@@ -58,6 +58,7 @@ class Dynamics:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""

@@ -51,6 +51,8 @@ def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) 
     with interruptible() as asked:
         if prepare is not None:
             context = dataclasses.replace(context, prepared=_prepared(prepare, context))
+        if (subject := getattr(plan.runner, "subject", None)) is not None:
+            plan = plan.about(subject(context))
         results = _run_tracked(plan, context, asked) if plan.is_tracked else plan.runner.run(context)
     _show_results(context, results or {}, in_sweep=plan.options.tracking.parent is not None)
     return results or {}
@@ -144,7 +146,7 @@ def _run_tracked(plan: Plan, context: Context, asked: Sequence[KeyboardInterrupt
         if tracker.resumed:
             context.progress.say(f"going on with the MLflow run {tracker.run_id} of this command")
         tracker.params(plan.params)
-        tracker.yaml(plan.config, "config.yaml")
+        tracker.yaml(context.config, "config.yaml")
         tracker.yaml(provenance(context.threads) | {"lsmrun.packages": package_versions()}, "environment.yaml")
         results: dict[str, float] | None = plan.runner.run(context)
     except Pruned as pruned:

@@ -43,6 +43,7 @@ class Join:
     power: Annotated[float, Field(gt=0, le=1, description="counts are raised to it before the readout")] = 1.0
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""

@@ -68,6 +68,7 @@ class Loop:
     pictures: bool = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "training", "labels", "md")
+    reads_checkpoint: ClassVar[bool] = False
 
     def size(self, name: str) -> int:
         """Atoms of a liquid's box, about."""

@@ -50,6 +50,7 @@ class SensorComparison:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Compared:
         """Read the real recordings and look at their images; raises `UserError` for another data set."""

@@ -46,6 +46,7 @@ class TrainNetwork:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Prepared:
         """Load the data and bring it into steps, before a run exists."""

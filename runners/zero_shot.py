@@ -64,6 +64,7 @@ class ZeroShot:
     examples: Annotated[Count, Field(description="queries of seen and of unseen classes in a picture")] = 4
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     @property
     def learner(self) -> Any:
