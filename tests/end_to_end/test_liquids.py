@@ -258,6 +258,17 @@ def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> No
     right = [row["label"] == str(label) for row, label in zip(rows, dataset.test.labels[:20], strict=True)]
     assert len(rows) == 20 and np.mean(right) > 0.5 and len(load_digits().target) == 1797
     assert len(runs_in(home)) == 1  # labelling files leaves no run behind
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for output, said in (
+        (folder, "is a folder"),
+        ("/proc/x.csv", "/proc cannot be written to"),
+        ("no/x.csv", "no folder"),
+    ):
+        status, out, err = lsmrun(
+            "runner=predict", f"checkpoint={run_id}", f"runner.input={pictures}", f"runner.output={output}"
+        )
+        assert status == 2 and said in err and f"runner.output={output}" in err and out == ""
     status, _, err = lsmrun("runner=predict", f"checkpoint={run_id}", "runner.input=nowhere.png")
     assert status == 2 and "nowhere.png" in err and err.count("\n") == 1
 
