@@ -7,7 +7,6 @@ grey values 0..255, whole-pixel shift of the centre of mass to the centre. Mean 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -50,7 +49,8 @@ class Digits(SubsetOptions):
         scans = load_digits()
         images, labels = enlarge(scans.images), scans.target.astype(np.int64)
         train, valid, test = stratified_split(labels, N_VALID, N_TEST, generator(seed, "split"))
-        used = maximum or rate_constant(images[np.concatenate([train, valid])], self.events_per_ms)
+        seen = images[np.concatenate([train, valid])]
+        used = maximum or rate_constant(seen, self.events_per_ms)
         splits = {}
         for part, index in (("train", train), ("valid", valid), ("test", test)):
             chosen = index[self.choose(part, labels[index], seed)]
@@ -63,7 +63,7 @@ class Digits(SubsetOptions):
             encoding={"kind": "images", "height": FRAME, "width": FRAME, "maximum": used, "invert": False},
             source="sklearn.datasets.load_digits",
             checksums={"digits": digest_of(scans.images.tobytes() + labels.tobytes())},
-            notes=drive_notes([s.inputs for s in (splits["train"], splits["valid"])], 1 / used),
+            notes=drive_notes(image_rates(seen, used), 1 / used),
         )
 
 
@@ -76,17 +76,16 @@ def rate_constant(images: NDArray[np.uint8], events_per_ms: float | None) -> flo
     return brightest_share(images) if events_per_ms is None else 1 / events_per_ms
 
 
-def drive_notes(parts: Sequence[Rates], asked: float) -> dict[str, Any]:
+def drive_notes(rates: Rates, asked: float) -> dict[str, Any]:
     """Events per ms that images drive a liquid with on average, and a warning where these are clearly fewer than asked for.
 
     A pixel has at most one event per ms, so an image of few bright pixels cannot have as many events as others.
     """
     means = []
-    for rates in parts:
-        for first in range(0, len(rates), 1000):  # a block at a time: as numbers, pixels take four times the memory
-            block = rates.take(slice(first, first + 1000))
-            per_ms = np.minimum(block.pixels * block.scale[:, None], 1).sum(axis=1, dtype=np.float64)
-            means.append(per_ms[block.scale > 0])
+    for first in range(0, len(rates), 1000):  # a block at a time: as numbers, pixels take four times the memory
+        block = rates.take(slice(first, first + 1000))
+        per_ms = np.minimum(block.pixels * block.scale[:, None], 1).sum(axis=1, dtype=np.float64)
+        means.append(per_ms[block.scale > 0])
     drive = float(np.concatenate(means).mean()) if any(map(len, means)) else 0.0
     notes: dict[str, Any] = {"events_per_ms": drive}
     if 0 < drive < CLEARLY_LESS * asked:

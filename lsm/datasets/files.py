@@ -73,7 +73,7 @@ class Files(SubsetOptions):
         if kind == "images":
             training = np.stack(raw["train"] + raw["valid"])
             encoding["maximum"] = maximum or rate_constant(training, self.events_per_ms)
-            notes = drive_notes([image_rates(training, encoding["maximum"])], 1 / encoding["maximum"])
+            notes = drive_notes(image_rates(training, encoding["maximum"]), 1 / encoding["maximum"])
             notes["mean_grey"] = float(training.mean() / 255)
             if notes["mean_grey"] > BRIGHT:
                 notes["warning"] = "the images are mostly bright; dark ink on light paper needs data.invert=true"
