@@ -34,7 +34,7 @@ from lsm.retrieval import Similarity
 from lsm.sources import SENSES, Score, Source, Task, embed_all
 from lsm.streams import generator
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu, "relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh
 }  # fmt: skip

@@ -20,7 +20,7 @@ MAX_NEURONS = 65_535  # post-synaptic indices are stored in 16 bits
 """Largest liquid that the compact synapse tables can address."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class LiquidParameters:
     """Everything that determines a liquid and how it learns; raises pydantic's `ValidationError` on a bad value.
 
@@ -124,6 +124,11 @@ class LiquidParameters:
     def learns_in_run(self) -> bool:
         """Whether weights change while a sample is read (AP-STDP is static there by definition)."""
         return self.run_plastic and self.learning in ("stdp", "astro_stdp")
+
+    @property
+    def senses_in_run(self) -> bool:
+        """Whether there is an astrocyte, and it acts while a sample is read."""
+        return self.learns_in_run and self.learning == "astro_stdp"
 
 
 def most_cubic(n: int) -> tuple[int, int, int]:

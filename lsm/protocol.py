@@ -180,6 +180,7 @@ def run_blocks(
     mode = kernel.mode_of(parameters) if parameters.learns_in_run else 0
     noise, silent = key(seed, f"{part} noise"), kernel.recorder(net)
     w_init = np.require(weights, np.float32, ["C", "W"])
+    threads = max(1, min(threads, -(-min(block, len(inputs) - start) // _SAMPLES_AT_ONCE)))  # no more than have work
     private: SimpleQueue[NDArray[np.float32]] = SimpleQueue()
     for _ in range(threads):
         private.put(w_init.copy() if mode else w_init)
@@ -237,16 +238,28 @@ def record(
     part: str,
     sample: int,
 ) -> Recording:
-    """Present one sample of RUN once more and write down every spike: the same spikes as `run_blocks` counted."""
-    net, constants = kernel.net_of(liquid), kernel.constants_of(parameters)
-    rec = kernel.recorder(net, parameters.run_ms)
+    """Present one sample of RUN once more and write down every spike: the same spikes as `run_blocks` counted.
+
+    With `parameters.run_carries_traces` the samples before it in its batch slot are presented first, for their traces.
+    """
+    net, constants, drive = kernel.net_of(liquid), kernel.constants_of(parameters), drive_of(inputs)
     mode = kernel.mode_of(parameters) if parameters.learns_in_run else 0
-    at, w_init = np.array([sample]), np.require(weights, np.float32, ["C", "W"])
-    kernel.run_block(
-        net, constants, mode, parameters.run_decay, parameters.run_ms, drive_of(inputs), key(seed, f"{part} noise"), at, at,
-        w_init, w_init.copy(), np.zeros((0, 0), np.float32), False, rec, np.zeros((1, liquid.n), np.uint16),
-        np.zeros((1, len(kernel.STATS))),
-    )  # fmt: skip
+    noise, carry = key(seed, f"{part} noise"), parameters.run_carries_traces
+    w_init = np.require(weights, np.float32, ["C", "W"])
+    w, traces = w_init.copy(), np.zeros((1, liquid.n + liquid.n_in), np.float32)
+    counts, stats = np.zeros((1, liquid.n), np.uint16), np.zeros((1, len(kernel.STATS)))
+
+    def present(shown: int, rec: kernel.Recorder) -> None:
+        at = np.array([shown])
+        kernel.run_block(
+            net, constants, mode, parameters.run_decay, parameters.run_ms, drive, noise, at, at, w_init, w, traces, carry,
+            rec, counts, stats,
+        )  # fmt: skip
+
+    silent, rec = kernel.recorder(net), kernel.recorder(net, parameters.run_ms)
+    for earlier in range(sample % parameters.run_batch, sample, parameters.run_batch) if carry else ():
+        present(earlier, silent)
+    present(sample, rec)
     return Recording(rec.spikes, rec.inputs, rec.scalars[:, 0], rec.scalars[:, 4])
 
 

@@ -27,7 +27,7 @@ from lsm.retrieval import Similarity
 from lsm.sources import SENSES, Score, Source, Task, embed_all
 from lsm.streams import generator
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Halves = tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]
 Groups = list[NDArray[np.int64]]
 

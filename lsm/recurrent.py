@@ -96,7 +96,7 @@ class Network:
         return self.learning_rate * min(max(1.0, self.updates / steps), MOST_FASTER)
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class RecurrentParameters:
     """Form and training of SRNN-ANN, SRNN-SNN and RNN; raises pydantic's `ValidationError` on a bad value.
 

@@ -50,7 +50,7 @@ class LabelSet:
     """What the validation part was drawn with."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class FrameFiles:
     """Options and loader of labelled frames; raises pydantic's `ValidationError` on a bad value."""
 

@@ -27,7 +27,7 @@ N_ROWS = 87
 Count = Annotated[int, Field(ge=1, le=4096)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class NetworkParameters:
     """Size of the network; raises pydantic's `ValidationError` on a bad value."""
 

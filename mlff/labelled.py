@@ -71,7 +71,7 @@ class LabelledFrame:
         return tuple(name for name in LABELS if getattr(self, name) is not None)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class LabelKeys:
     """How a file calls its labels, as ASE shows them (a column `charge` is `charges`); null = it has no such label."""
 
@@ -97,7 +97,7 @@ class LabelKeys:
         return tuple(name for name in LABELS if name in given or (name == "virial" and self.stress is not None))
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class LabelUnits:
     """Units of a file; lengths are in Å."""
 

@@ -31,7 +31,7 @@ MESH_FROM_ATOMS = 500
 """A periodic box with more atoms takes the mesh instead of the direct reciprocal sum."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ForceFieldParameters:
     """What the terms are; raises pydantic's `ValidationError` on a bad value. Defaults are for models of our own."""
 

@@ -16,7 +16,7 @@ WEAKEST_DAMPING_FS = 1000.0
 Lag = Annotated[float | None, Field(gt=0, description="ps; null = chosen from where motion is diffusive")]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Protocol:
     """Stages of every replica; raises pydantic's `ValidationError` on dynamics that would spoil a property.
 

@@ -13,6 +13,7 @@ from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
 from runners.force_fields import (
     SavedForceField,
+    choices_of,
     config_of,
     frames_only,
     load_labels,
@@ -41,7 +42,7 @@ class _Prepared:
     watched: list[Target]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Align:
     """`checkpoint=` names the model, `data=` labelled clusters that must stay right (else those that it learned)."""
 
@@ -143,7 +144,8 @@ class Align:
         if best.index:  # else nothing has changed
             for target in p.watched if self.final_ps is None else (*p.aligned, *p.watched):
                 after[target.name] = rounds.runs.again(target, best.model, after[target.name], "after", self.final_ps)
-        write_force_field(context.output_dir / "model", best.model, p.labels, config_of(context, p.saved))
+        made = config_of(context, p.saved), choices_of(context, p.saved)
+        write_force_field(context.output_dir / "model", best.model, p.labels, *made)
         context.tracker.artifact(context.output_dir / "model", "model")
         results = _report(context, p, first, best, after)
         results |= rounds.errors(first.model, best.model)

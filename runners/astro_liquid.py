@@ -107,16 +107,18 @@ class AstroNetwork:
         mean = dict(zip(STATS, np.asarray(store.stats).mean(axis=0), strict=True))
         seconds = p.run_ms / 1000
         liquid_spikes = np.asarray(store.stats)[:, STATS.index("liquid_spikes")]
-        return {
+        values = {
             "liquid/rate_hz": float(mean["liquid_spikes"] / seconds / p.n_neurons),
             "liquid/spikes_per_sample": float(mean["liquid_spikes"]),
             "liquid/input_spikes_per_sample": float(mean["input_spikes"]),
             "liquid/synaptic_operations_per_sample": float(mean["propagations"]),
             "liquid/plastic_updates_per_sample": float(mean["plastic_updates"]),
-            "liquid/astrocyte_end": float(mean["astrocyte_end"]),
-            "liquid/astrocyte_negative_ms": float(mean["astrocyte_negative_steps"]),
             "liquid/silent_samples": float(np.sum(liquid_spikes == 0)),
         }
+        if p.senses_in_run:
+            values["liquid/astrocyte_end"] = float(mean["astrocyte_end"])
+            values["liquid/astrocyte_negative_ms"] = float(mean["astrocyte_negative_steps"])
+        return values
 
     def complaints(self, values: Mapping[str, float]) -> Iterator[str]:
         """Whether the liquid is silent or saturated, and what to change."""
@@ -150,9 +152,7 @@ class AstroNetwork:
         from lsm.protocol import COURSE
         from runners.plots import networks as plots
 
-        p = self.parameters
-        sensed = p.learning == "astro_stdp" and p.run_plastic
-        astrocyte, eta = (recording.astrocyte, recording.eta) if sensed else (None, None)
+        astrocyte, eta = (recording.astrocyte, recording.eta) if self.parameters.senses_in_run else (None, None)
         figures = {
             "raster": plots.spike_raster(
                 recording.spikes, recording.inputs, self.liquid.n_exc, astrocyte, eta, title=title
@@ -183,9 +183,14 @@ class AstroNetwork:
 def restored(
     parameters: LiquidParameters, arrays: Mapping[str, NDArray[Any]], seed: int, encoding: Mapping[str, Any]
 ) -> AstroNetwork:
-    """The network whose `arrays()` these are."""
+    """The network whose `arrays()` these are; raises `ValueError` if they are of another size."""
     from lsm.liquid import assemble
 
+    n, synapses = parameters.n_neurons, arrays["pre"].shape
+    if len(arrays["positions"]) != n:
+        raise ValueError(f"n_neurons={n}, and its arrays are of {len(arrays['positions'])} neurons")
+    if any(arrays[name].shape != synapses for name in ("post", "w_start", "w_init")):
+        raise ValueError("its arrays of synapses differ in length")
     liquid = assemble(
         parameters.n_neurons, int(arrays["n_excitatory"]), int(arrays["n_inputs"]), arrays["positions"],
         arrays["pre"].astype(np.int64), arrays["post"].astype(np.int64), arrays["w_start"], arrays["sensed"],

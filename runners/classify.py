@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Classify:
     """Settings of the runner; the numbers of samples are taken evenly from the test split."""
 
@@ -42,6 +42,7 @@ class Classify:
     save_rasters: Annotated[Count, Field(description="test samples whose spikes are stored as npz")] = 0
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "valid"
     """Part whose accuracy chooses the epoch of a readout."""
 
@@ -141,7 +142,7 @@ def save_model(context: Context, dataset: Dataset, network: Network, fitted: Fit
 
     folder = context.output_dir / "model"
     try:
-        write_model(folder, context.config, dataset, network, fitted)
+        write_model(folder, context, dataset, network, fitted)
     except ValueError as error:
         context.progress.warn(f"the model is not saved: {error}")
         return

@@ -25,7 +25,7 @@ NAMES = {
 HONEST = ("valid/accuracy", "baseline/raw_counts_valid_accuracy")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ClassifyPublished(Classify):
     """Settings of `classify`; its figures are the best over epochs on the test part, and named so."""
 

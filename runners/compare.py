@@ -13,7 +13,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError, one_line
+from runners.explain import show
 from runners.options import suggest
+from runners.paths import check_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 FILES = ("comparison.md", "comparison.csv", "comparison.png")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Compare:
     """Settings of the runner; `experiment` and `filter` may be joined, `runs` stands alone."""
 
@@ -42,13 +44,19 @@ class Compare:
     output: Annotated[str, Field(description="folder of the files")] = "./comparison"
 
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_checkpoint: ClassVar[bool] = False
     tracked: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Comparison:
         """Find the runs; raises `UserError` if there is nothing to compare or the output folder is not ours."""
         from runners.comparison import compare
 
-        if bool(self.runs) == bool(self.experiment or self.filter):
+        if self.runs and (self.experiment or self.filter):
+            other = "experiment" if self.experiment else "filter"
+            raise UserError(
+                f"runner.runs={show(self.runs)} runner.{other}={getattr(self, other)}: give one or the other"
+            )
+        if not (self.runs or self.experiment or self.filter):
             raise UserError(
                 "runner=compare: give runner.experiment=<name> and/or runner.filter=\"tags.x = 'y'\", "
                 "or runner.runs=[<run id>,...]"
@@ -140,7 +148,8 @@ def _is_sweep(run: Run) -> bool:
 
 
 def _check_output(output: Path) -> None:
-    """Only a folder that holds nothing but an earlier comparison is replaced."""
+    """Only a folder that holds nothing but an earlier comparison is replaced; raises `UserError`."""
+    check_folder(output.absolute().parent, f"of runner.output={output}")
     if output.exists() and (not output.is_dir() or {p.name for p in output.iterdir()} - set(FILES)):
         raise UserError(f"runner.output={output}: is there already and holds other things; choose another folder")
 

@@ -6,8 +6,9 @@ import csv
 import io
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runners.check import UserError
@@ -22,9 +23,14 @@ TOLD_FIRST = ("test", "valid", "liquid", "energy", "forces", "md")
 """Kinds of metrics that a table shows if none is asked for."""
 OF_OTHER_PARTS = ("_train", "_valid", "standard_error")
 """Ends of names that it leaves out: the liquid's activity in other splits, errors where there is a spread over seeds."""
+OF_DYNAMICS = ("avalanche/", "kernel/")
 OF_THE_COURSE = ("time", "epoch", "init", "fold", "cost")
 LARGEST_PLOT = 12
 """Most lines in one plot; more are drawn but not named."""
+LONGEST_NAME = 14
+"""Letters of a bar's name that fit below it; longer ones are told by number."""
+ROW_LETTERS, ROW_INCHES = 85, 0.17
+"""A row of small print across the figure, and its height."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ class Comparison:
     def figure(self, drawn: int = 1) -> Figure:
         """The first `drawn` metrics against the key on the axis, each in a panel of its own.
 
-        Error bars over seeds where the key is a number, else bars.
+        Error bars over seeds where the key is a number, else bars. What they stand for is told in rows below the panels,
+        for which the figure grows: the panels keep their size.
         """
         from matplotlib.figure import Figure
 
@@ -109,35 +116,66 @@ class Comparison:
         figure = Figure(figsize=(6, 1 + 3 * len(metrics)), layout="constrained")
         for axes, metric in zip(figure.subplots(len(metrics), 1, squeeze=False)[:, 0], metrics, strict=True):
             axes.set_ylabel(metric)
-            place = self.keys.index(self.against) if self.against else None
-            numbers = [_as_number(row.setting[place]) for row in self.rows] if place is not None else [None]
-            if place is None or None in numbers:
-                self._draw_bars(axes, metric)
+            if self._numbers:
+                self._draw_lines(axes, metric)
             else:
-                self._draw_lines(axes, metric, [x or 0.0 for x in numbers])
+                self._draw_bars(axes, metric)
+        self._tell(figure)
         return figure
 
-    def _draw_bars(self, axes: Axes, metric: str) -> None:
-        shown = [k == self.against or not self._follows(k) for k in self.keys]
-        names = ["\n".join(v for v, told in zip(row.setting, shown, strict=True) if told) or "all" for row in self.rows]
-        means = [row.metrics[metric].mean for row in self.rows]
-        axes.bar(range(len(names)), means, yerr=[row.metrics[metric].deviation for row in self.rows], capsize=3)
-        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 60)
-        axes.set_xlabel(", ".join(k for k, told in zip(self.keys, shown, strict=True) if told))
+    @property
+    def joins(self) -> bool:
+        """Whether there is a number on the axis along which at least half of the lines have points to join."""
+        lines = self._lines() if self._numbers else {}
+        return bool(lines) and 2 * sum(len(rows) > 1 for rows in lines.values()) >= len(lines)
 
-    def _draw_lines(self, axes: Axes, metric: str, numbers: list[float]) -> None:
+    @property
+    def _numbers(self) -> list[float]:
+        """Where each row is on the axis; none where that is no number."""
+        place = self.keys.index(self.against) if self.against else None
+        values = [_as_number(row.setting[place]) for row in self.rows] if place is not None else []
+        return [v for v in values if v is not None] if None not in values else []
+
+    def _told(self, row: Row, keys: Sequence[str]) -> list[str]:
+        return [f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k in keys and v != "-"]
+
+    def _draw_bars(self, axes: Axes, metric: str) -> None:
+        means = [row.metrics[metric].mean for row in self.rows]
+        axes.bar(range(len(means)), means, yerr=[row.metrics[metric].deviation for row in self.rows], capsize=3)
+        names = [str(k + 1) for k in range(len(means))] if self._is_numbered else self._bar_names
+        axes.set_xticks(range(len(names)), names, rotation=60 if max(map(len, names)) > 2 and len(names) > 5 else 0)
+        axes.set_xlabel(", ".join(self._bar_keys))
+
+    @property
+    def _bar_keys(self) -> list[str]:
+        return [*([self.against] if self.against else []), *self._apart()]
+
+    @property
+    def _bar_names(self) -> list[str]:
+        places = [self.keys.index(key) for key in self._bar_keys]
+        return ["\n".join(row.setting[place] for place in places) or "all" for row in self.rows]
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether the names of the bars are too long to stand below them."""
+        return any(len(line) > LONGEST_NAME for name in self._bar_names for line in name.splitlines())
+
+    def _lines(self) -> dict[tuple[str, ...], list[tuple[float, Row]]]:
+        """Rows that a line joins, with their places on the axis, by what tells the lines apart."""
         apart = self._apart()
-        lines: dict[tuple[str, ...], list[tuple[float, Spread]]] = {}
-        for row, x in zip(self.rows, numbers, strict=True):
-            others = tuple(f"{k}={v}" for k, v in zip(self.keys, row.setting, strict=True) if k in apart and v != "-")
-            lines.setdefault(others, []).append((x, row.metrics[metric]))
-        for k, (others, points) in enumerate(lines.items()):
-            points = sorted(points, key=lambda point: point[0])
-            xs, spreads = zip(*points, strict=True)
-            label = " ".join(others) if k < LARGEST_PLOT else None
+        lines: dict[tuple[str, ...], list[tuple[float, Row]]] = {}
+        for x, row in zip(self._numbers, self.rows, strict=True):
+            lines.setdefault(tuple(self._told(row, apart)), []).append((x, row))
+        return {others: sorted(rows, key=lambda point: point[0]) for others, rows in lines.items()}
+
+    def _draw_lines(self, axes: Axes, metric: str) -> None:
+        for k, (others, points) in enumerate(self._lines().items()):
+            spreads = [row.metrics[metric] for _, row in points]
             axes.errorbar(
-                xs, [s.mean for s in spreads], [s.deviation for s in spreads], marker="o", capsize=3, label=label
-            )
+                [x for x, _ in points], [s.mean for s in spreads], [s.deviation for s in spreads], marker="o", capsize=3,
+                label=" ".join(others) if k < LARGEST_PLOT else None, linestyle="-" if k < 10 else "--",  # of ten colours
+            )  # fmt: skip
+        numbers = self._numbers
         positive = [x for x in numbers if x > 0]
         if min(numbers) >= 0 and positive and max(positive) >= 20 * min(positive):
             if len(positive) == len(numbers):
@@ -145,22 +183,41 @@ class Comparison:
             else:  # 0 has a place of its own, left of the smallest
                 axes.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
         axes.set_xlabel(self.against or "")
-        if any(lines):
-            axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))  # above, whatever its size
+
+    def _tell(self, figure: Figure) -> None:
+        """Name lines, or bars that have a number, in rows below the panels, and make room for them."""
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        if self._numbers and any(labels):
+            labels = [_wrapped(label) for label in labels]
+            figure.legend(handles, labels, loc="outside lower left", fontsize="small", frameon=False)
+        elif not self._numbers and self._is_numbered:
+            labels = [
+                _wrapped(f"{k + 1}  {' '.join(self._told(row, self._bar_keys))}") for k, row in enumerate(self.rows)
+            ]
+            figure.supxlabel("\n".join(labels), x=0.02, ha="left", fontsize="small")
+        else:
+            return
+        rows = sum(1 + label.count("\n") for label in labels)
+        figure.set_figheight(figure.get_figheight() + ROW_INCHES * rows)
 
     def _apart(self) -> list[str]:
         """Keys that tell the lines apart, without those that say no more than the axis or a key before them."""
         told: list[str] = []
         for key in self.keys:
-            if key != self.against and not any(self._follows(key, other) for other in (self.against, *told)):
+            others = [*([self.against] if self.against else []), *told]
+            if key != self.against and not any(self._follows(key, other) for other in others):
                 told.append(key)
         return told
 
-    def _follows(self, key: str, other: str | None = None) -> bool:
-        """Whether a key has one value for each value of `other` (the key on the axis): it was varied along with it."""
-        place, axis = self.keys.index(key), self.keys.index(other or self.against or key)
+    def _follows(self, key: str, other: str) -> bool:
+        """Whether a key has one value for each value of another: it was varied along with it."""
+        place, axis = self.keys.index(key), self.keys.index(other)
         pairs = {(row.setting[axis], row.setting[place]) for row in self.rows}
         return len(pairs) == len({x for x, _ in pairs}) > 1
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, ROW_LETTERS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def compare(runs: Sequence[Run], metrics: Sequence[str], against: str | None) -> Comparison:
@@ -182,7 +239,8 @@ def compare(runs: Sequence[Run], metrics: Sequence[str], against: str | None) ->
     rows.sort(key=lambda row: [(_as_number(v) is None, _as_number(v) or 0.0, v) for v in row.setting])
     if against is not None and against not in varying:
         raise UserError(f"runner.against={against}: does not vary between these runs{suggest(against, list(varying))}")
-    return Comparison(varying, chosen, against or _axis(varying, rows), tuple(rows))
+    table = Comparison(varying, chosen, against, tuple(rows))
+    return table if against else replace(table, against=_axis(table))
 
 
 def _row(setting: tuple[str, ...], runs: Sequence[Run], metrics: Sequence[str]) -> Row:
@@ -192,7 +250,14 @@ def _row(setting: tuple[str, ...], runs: Sequence[Run], metrics: Sequence[str]) 
 
 
 def _usual(known: Sequence[str]) -> tuple[str, ...]:
-    """Results of the test part first; where there are none, all that is no part of a course."""
+    """Results of the test part first; where there are none, all that is no part of a course.
+
+    Of `runner=dynamics`, which measures dozens of things, those that it tells last.
+    """
+    if not any(name.startswith("test/") for name in known) and any(name.startswith(OF_DYNAMICS) for name in known):
+        from runners.dynamics import KEY_RESULTS
+
+        return tuple(name for name in KEY_RESULTS if name in known)
     kinds = [name.partition("/")[0] for name in known]
     told = sorted(
         (n for n, kind in zip(known, kinds, strict=True) if kind in TOLD_FIRST and not n.endswith(OF_OTHER_PARTS)),
@@ -201,11 +266,11 @@ def _usual(known: Sequence[str]) -> tuple[str, ...]:
     return tuple(told or [name for name, kind in zip(known, kinds, strict=True) if kind not in OF_THE_COURSE])
 
 
-def _axis(keys: Sequence[str], rows: Sequence[Row]) -> str | None:
-    """The key with most values, numbers before names."""
-    values = {key: {row.setting[i] for row in rows} for i, key in enumerate(keys)}
-    numeric = [key for key in keys if all(_as_number(value) is not None for value in values[key])]
-    return max(numeric or keys, key=lambda key: len(values[key]), default=None)
+def _axis(table: Comparison) -> str | None:
+    """The number with most values that lines can be drawn along; None leaves a bar for each row."""
+    values = {key: {row.setting[i] for row in table.rows} for i, key in enumerate(table.keys)}
+    ordered = sorted(table.keys, key=lambda key: -len(values[key]))
+    return next((key for key in ordered if replace(table, against=key).joins), None)
 
 
 def _as_number(text: Any) -> float | None:

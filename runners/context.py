@@ -8,10 +8,13 @@ class may stand there as well.
 - `needs`: class attribute, the sections that are built for it; default ("model", "data", "readout").
 - `parallel`: class attribute, True if several processes of torchrun may share the work; default False.
 - `committee`: class attribute, True if `checkpoint=` may be a list of models; default False.
+- `reads_checkpoint`: class attribute, False if it opens no saved model: `checkpoint=` is then refused; default True.
 - `tracked`: class attribute, False if there is nothing to record in MLflow; default True.
 - `prepare(context) -> Any`: optional; everything that can fail because of the user's input (find and load data, open a
   checkpoint). No MLflow run exists yet: a ValueError or OSError raised here is reported in one line with exit status 2
   and leaves nothing behind. What it returns comes back as `context.prepared`.
+- `subject(context) -> Subject`: optional, called after `prepare`: what the run is about where a saved model says it and
+  not the command; params, tags, name and experiment are then those of the model.
 - `run(context) -> dict[str, float] | None`: the MLflow run is started or resumed. The returned key results (metric name
   -> value) are printed last; the runner itself logs them through `context.tracker`. An exception marks the run FAILED.
 
@@ -23,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 NEEDS = ("model", "data", "readout")
 """Sections that are built for a runner that does not say what it needs."""
+SECTIONS = (*NEEDS, "training", "system", "md", "labels", "properties")
+"""Sections that a runner may need."""
 
 
 class Runner(Protocol):
@@ -41,6 +46,18 @@ class Runner(Protocol):
 
     def run(self, context: Context) -> dict[str, float] | None:
         """Do the work and return the key results."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run is about that was not chosen by its own command: a saved model, as it was made."""
+
+    config: Mapping[str, Any]
+    """The model's whole configuration."""
+    choices: Mapping[str, str]
+    """Options by group that it was made with; none of models of earlier versions."""
+    keys: tuple[str, ...]
+    """Keys at the top of `config`, and groups of `choices`, that tell what it is."""
 
 
 @dataclass(frozen=True)

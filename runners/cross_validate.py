@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 METHODS = ("liquid", "raw")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class CrossValidate:
     """In each of `folds` rounds one fold is tested, the next one chooses the readout, the others train liquid and readout."""
 
     folds: Annotated[int, Field(ge=3, le=100, description="parts, each of which is tested once")] = 10
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists; all splits are pooled."""

@@ -14,6 +14,7 @@ from runners.check import UserError
 from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
 from runners.force_fields import (
     SavedForceField,
+    choices_of,
     config_of,
     frames_only,
     load_labels,
@@ -51,7 +52,7 @@ class Prepared:
     names: list[str]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Distill:
     """`checkpoint=[a,b,c]` names the members, `data=` the labelled clusters (else those the first one learned)."""
 
@@ -111,8 +112,8 @@ class Distill:
         opinions, liquids, found = _asked(context, models, base, p, self.distillation)
         results |= found
         student = taught(context, models[base], liquids, labels, self.distillation)
-        config = config_of(context, p.members[0])
-        write_force_field(context.output_dir / "model", student, labels, config)
+        made = config_of(context, p.members[0]), choices_of(context, p.members[0])
+        write_force_field(context.output_dir / "model", student, labels, *made)
         context.tracker.artifact(context.output_dir / "model", "model")
         results |= _gain(context, models, base, student, opinions, p.names, labels, pictures=self.pictures)
         if self.stable_ps:

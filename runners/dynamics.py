@@ -36,7 +36,7 @@ Count = Annotated[int, Field(ge=1)]
 Deviation = Annotated[float, Field(ge=0)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Dynamics:
     """Settings of the runner; recorded samples are taken evenly from the test split."""
 
@@ -58,6 +58,7 @@ class Dynamics:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""
@@ -236,10 +237,7 @@ def _avalanche_results(
 
 def _with_astrocyte(network: Network) -> AstroNetwork | None:
     """The network if it has an astrocyte that acts while samples are read."""
-    if not isinstance(network, AstroNetwork):
-        return None
-    p = network.parameters
-    return network if p.learning == "astro_stdp" and p.learns_in_run else None
+    return network if isinstance(network, AstroNetwork) and network.parameters.senses_in_run else None
 
 
 def _learning_rate(network: AstroNetwork, recorded: list[Activity]) -> NDArray[np.float64]:

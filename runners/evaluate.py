@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from runners.check import UserError, build
+from runners.context import Subject
 from runners.force_fields import (
     KEY_RESULTS,
     SavedForceField,
@@ -19,7 +20,15 @@ from runners.force_fields import (
     record_errors,
     saved_data,
 )
-from runners.models import SavedModel, locate_checkpoint, open_model
+from runners.models import (
+    SavedModel,
+    check_unchanged,
+    data_typed,
+    locate_checkpoint,
+    not_loaded,
+    open_model,
+    subject_of,
+)
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from runners.context import Context
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Evaluate:
     """`checkpoint=` names the model, `data=` another data set of the same form."""
 
@@ -41,6 +50,12 @@ class Evaluate:
             return _prepare_frames(context)
         return _prepare_samples(context)
 
+    def subject(self, context: Context) -> Subject:
+        """The model that is scored, with its own seed; the data are its own unless others are typed."""
+        model, _ = context.prepared
+        seed = model.network.seed if isinstance(model, SavedModel) else None
+        return subject_of(context, model.config, model.choices, seed)
+
     def run(self, context: Context) -> dict[str, float]:
         """Score the test part; without one, and for force fields only, the validation part."""
         model, data = context.prepared
@@ -52,11 +67,17 @@ class Evaluate:
 
 def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
     model = open_model(context)
-    asked = any(typed.lstrip("+").startswith(("data=", "data.", "experiment=")) for typed in context.overrides)
+    asked, maximum = data_typed(context), model.encoding.get("maximum")
     source = context.data if asked else build(model.config["data"], "data")
-    maximum = model.encoding.get("maximum")
-    with context.phase("data") as advance:
-        dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
+    try:
+        with context.phase("data") as advance:
+            dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
+    except (ValueError, OSError) as error:
+        if asked:
+            raise
+        raise not_loaded(context, model.config, model.choices, error) from error
+    if not asked:
+        check_unchanged(context, model.config, model.choices, model.checksums, dataset.checksums)
     if dataset.n_in != model.network.n_in:
         raise UserError(f"data={dataset.name}: {dataset.n_in} channels, the model has {model.network.n_in}")
     if len(dataset.class_names) != len(model.class_names):
@@ -87,7 +108,14 @@ def _score_samples(context: Context, model: SavedModel, dataset: Dataset, *, pic
 def _prepare_frames(context: Context) -> tuple[SavedForceField, LabelSet]:
     saved = open_force_field(context)
     source = frames_only(context, saved_data(context, saved))
-    labels = load_labels(context, source, {"checkpoint": saved.dispersion})
+    try:
+        labels = load_labels(context, source, {"checkpoint": saved.dispersion})
+    except OSError as error:
+        if data_typed(context):
+            raise
+        raise not_loaded(context, saved.config, saved.choices, error) from error
+    if not data_typed(context):
+        check_unchanged(context, saved.config, saved.choices, saved.labels.get("checksums", {}), labels.checksums)
     for frame in labels.test or labels.valid or labels.train:
         saved.model.check_elements(_numbers(frame))
     return saved, labels

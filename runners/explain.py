@@ -30,7 +30,10 @@ def explain(error: ValidationError, target: Any, values: Mapping[str, Any], key:
     shown = f"{join(key, name)}={show(values.get(name))}"
     if name not in fields or kind in ("value_error", "assertion_error"):
         return f"{shown}: {message}"
-    return f"{shown}: must be {describe(fields[name])}{_did_you_mean(values.get(name), fields[name].annotation)}"
+    allowed = describe(fields[name])
+    if kind == "finite_number":  # inf and nan are numbers, too
+        allowed = allowed.replace("a number", "a finite number", 1)
+    return f"{shown}: must be {allowed}{_did_you_mean(values.get(name), fields[name].annotation)}"
 
 
 def unknown_key(section: str, name: str, value: Any, allowed: list[str]) -> str:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from runners.check import UserError
 from runners.force_fields import SavedForceField, is_force_field, open_force_field
 from runners.models import locate_checkpoint
+from runners.paths import check_file, complete_or_not
 
 if TYPE_CHECKING:
     from mlff.model import ForceField
@@ -28,7 +29,7 @@ class _Prepared:
     unlearned: dict[str, float]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Export:
     """`checkpoint=` names the force field, `output` the file; forms are described in `mlff/export.py`."""
 
@@ -50,11 +51,7 @@ class Export:
         """Open the model and see that there is a place for the file."""
         if not is_force_field(locate_checkpoint(context)):
             raise UserError(f"checkpoint={context.checkpoint}: not a force field; runner=export takes no other model")
-        target = self._target()
-        if not target.parent.is_dir():
-            raise UserError(f"runner.output={self.output}: there is no folder {target.parent}")
-        if target.is_dir():
-            raise UserError(f"runner.output={self.output}: is a folder, not a file to write")
+        target = check_file(self.output, "runner.output")
         if (target.suffix == ".safetensors") != (self.form == "weights"):
             # readers tell the two by the name
             ending = ".safetensors" if self.form == "weights" else ".pt"
@@ -72,10 +69,8 @@ class Export:
         p: _Prepared = context.prepared
         model = p.saved.model
         target = self._target()
-        unfinished = target.with_name(f"{target.name}.part")
-        with context.phase("export"):
+        with context.phase("export"), complete_or_not(target) as unfinished:
             unfinished.write_bytes(self._bytes(model, p.charges))
-            unfinished.replace(target)
         for line in self._told(model, target):
             context.progress.say(line)
         if self.form == "pair_style" and model.charge is not None and model.parameters_of.forces == "conservative":

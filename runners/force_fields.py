@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runners.check import UserError, build
-from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint
+from runners.models import ABOUT, ARRAYS, data_typed, locate, locate_checkpoint, own_choices
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -38,6 +38,8 @@ class SavedForceField:
     labels: dict[str, Any]
     config: dict[str, Any]
     path: Path
+    choices: dict[str, str] = field(default_factory=dict)
+    """Options by group that it was made with; empty in models of earlier versions and from elsewhere."""
 
     @property
     def dispersion(self) -> str:
@@ -57,8 +59,14 @@ def read_committee(context: Context) -> list[SavedForceField]:
     return saved
 
 
-def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config: dict[str, Any]) -> None:
-    """Write both files, complete or not at all."""
+def write_force_field(
+    folder: Path,
+    model: ForceField,
+    labels: LabelSet,
+    config: dict[str, Any],
+    choices: Mapping[str, str] | None = None,
+) -> None:
+    """Write both files, complete or not at all; `config` and `choices` are what the model was made with."""
     import yaml
 
     from mlff.weights import dump
@@ -74,7 +82,8 @@ def write_force_field(folder: Path, model: ForceField, labels: LabelSet, config:
         "split_seed": labels.split_seed,
         "credit": labels.credit,
     }
-    about = yaml.safe_dump({"format": FORMAT, "labels": learned, "config": config}, sort_keys=False, allow_unicode=True)
+    made = {"choices": own_choices(choices), "config": config}
+    about = yaml.safe_dump({"format": FORMAT, "labels": learned, **made}, sort_keys=False, allow_unicode=True)
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -115,7 +124,9 @@ def read_force_field(path: Path, name: str) -> SavedForceField:
         content: Any = OmegaConf.to_container(OmegaConf.load(about)) if about.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"checkpoint={name}: {error}") from error
-    return SavedForceField(model, content.get("labels", {}), content.get("config", {}), path)
+    return SavedForceField(
+        model, content.get("labels", {}), content.get("config", {}), path, content.get("choices", {})
+    )
 
 
 def frames_only(context: Context, data: Any) -> Any:
@@ -168,11 +179,6 @@ def saved_data(context: Context, saved: SavedForceField) -> Any:
     return own_split(build(saved.config["data"], "data"), saved)
 
 
-def data_typed(context: Context) -> bool:
-    """Whether the command says which data it means."""
-    return any(o.lstrip("+").startswith(("data=", "data.", "experiment=")) for o in context.overrides)
-
-
 def own_split(data: Any, saved: SavedForceField) -> Any:
     """`data` with the parts that the model was trained with, where these are its own."""
     own = saved.config.get("data", {})
@@ -185,6 +191,14 @@ def own_split(data: Any, saved: SavedForceField) -> Any:
 def config_of(context: Context, saved: SavedForceField) -> dict[str, Any]:
     """The configuration to save with a model that learned from `saved_data`: these are its data, typed or not."""
     return context.config if data_typed(context) else {**context.config, "data": saved.config["data"]}
+
+
+def choices_of(context: Context, saved: SavedForceField) -> dict[str, str]:
+    """The choices that belong to `config_of`."""
+    if data_typed(context):
+        return context.choices
+    others = {group: option for group, option in context.choices.items() if group != "data"}
+    return others | {group: option for group, option in saved.choices.items() if group == "data"}
 
 
 def log_labels(context: Context, labels: LabelSet) -> None:

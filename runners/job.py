@@ -35,28 +35,30 @@ class Pruned(Exception):
     """A search has seen enough of this job; its run ends as FINISHED with the tag `lsmrun.pruned`."""
 
 
-def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None) -> dict[str, float]:
+def run_job(cfg: DictConfig, hydra: DictConfig, watcher: Watcher | None = None, name: str = "") -> dict[str, float]:
     """Check, prepare and run one job, and return its key results; errors are raised after its MLflow run is closed.
 
-    `watcher` is called with every metric and may raise `Pruned`.
+    `watcher` is called with every metric and may raise `Pruned`; `name` begins every line of a job among others.
     """
     plan = make_plan(cfg, hydra)
     check_parallel(plan.runner, plan.choices.get("runner"))
     output_dir = Path(hydra.runtime.output_dir)
     log_to(output_dir / "lsmrun.log")
-    context = make_context(plan, output_dir)
+    context = make_context(plan, output_dir, name)
     if watcher is not None:
         context.tracker.watch(watcher)
     prepare = getattr(plan.runner, "prepare", None)
     with interruptible() as asked:
         if prepare is not None:
             context = dataclasses.replace(context, prepared=_prepared(prepare, context))
+        if (subject := getattr(plan.runner, "subject", None)) is not None:
+            plan = plan.about(subject(context))
         results = _run_tracked(plan, context, asked) if plan.is_tracked else plan.runner.run(context)
     _show_results(context, results or {}, in_sweep=plan.options.tracking.parent is not None)
     return results or {}
 
 
-def make_context(plan: Plan, output_dir: Path) -> Context:
+def make_context(plan: Plan, output_dir: Path, name: str = "") -> Context:
     """What the runner is given; raises `UserError` if the tracking server does not answer."""
     options = plan.options
     home = home_folder(options.paths.home)
@@ -84,7 +86,7 @@ def make_context(plan: Plan, output_dir: Path) -> Context:
         debug=options.debug,
         job=job_hash(plan.config),
         tracker=(Tracker if alone else SilentTracker)(open_store(home, options.tracking.uri)),
-        progress=Progress() if alone else silent_progress(),
+        progress=Progress(name=name) if alone else silent_progress(),
     )
 
 
@@ -144,7 +146,7 @@ def _run_tracked(plan: Plan, context: Context, asked: Sequence[KeyboardInterrupt
         if tracker.resumed:
             context.progress.say(f"going on with the MLflow run {tracker.run_id} of this command")
         tracker.params(plan.params)
-        tracker.yaml(plan.config, "config.yaml")
+        tracker.yaml(context.config, "config.yaml")
         tracker.yaml(provenance(context.threads) | {"lsmrun.packages": package_versions()}, "environment.yaml")
         results: dict[str, float] | None = plan.runner.run(context)
     except Pruned as pruned:

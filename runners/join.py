@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SAMPLES_AT_ONCE = 1000  # copied in one piece: memory stays flat with the number of samples
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Join:
     """Spike counts of `liquids` networks, each in `windows` equal parts of RUN, side by side under one readout.
 
@@ -43,6 +43,7 @@ class Join:
     power: Annotated[float, Field(gt=0, le=1, description="counts are raised to it before the readout")] = 1.0
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Dataset:
         """Load the data before a run exists."""

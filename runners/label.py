@@ -36,7 +36,7 @@ class _Prepared:
     committee: list[ForceField]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Label:
     """Settings of the runner; the level of theory stands in `labels`, the liquid in `system`."""
 

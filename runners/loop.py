@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Names = Annotated[list[str], Field(description="options of system=")]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Loop:
     """Sizes of the loop; level of theory, training, dynamics and the rest are choices of their own.
 
@@ -68,6 +68,7 @@ class Loop:
     pictures: bool = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "training", "labels", "md")
+    reads_checkpoint: ClassVar[bool] = False
 
     def size(self, name: str) -> int:
         """Atoms of a liquid's box, about."""

@@ -27,7 +27,7 @@ class _Prepared:
     box: Box
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class MolecularDynamics:
     """Settings of the runner; the liquid stands in `system`, the ensemble in `md`, the model in `checkpoint`."""
 

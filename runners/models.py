@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.check import UserError, build
+from runners.check import UserError, build, find_target, one_line
+from runners.context import NEEDS, SECTIONS, Subject
 
 if TYPE_CHECKING:
     from lsm.encode import Dataset
@@ -26,22 +28,26 @@ SUFFIXES = (".safetensors", ".pt", ".yaml")
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A liquid with its readout, ready to score; `encoding` tells how new files are brought into its form."""
+    """A liquid with its readout, ready to score.
+
+    `encoding` tells how new files are brought into its form; `choices` are the options by group and `checksums` the
+    digests of the data that it was made with, both empty in models of earlier versions.
+    """
 
     network: Network
     fitted: FittedReadout
     class_names: tuple[str, ...]
     encoding: dict[str, Any]
     config: dict[str, Any]
+    choices: dict[str, str]
+    checksums: dict[str, str]
     path: Path
 
 
-def write_model(
-    folder: Path, config: dict[str, Any], dataset: Dataset, network: Network, fitted: FittedReadout
-) -> None:
+def write_model(folder: Path, context: Context, dataset: Dataset, network: Network, fitted: FittedReadout) -> None:
     """Write both files, complete or not at all; raises `ValueError` if the readout has no `arrays()`."""
     from omegaconf import OmegaConf
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = dict(network.arrays())
     arrays |= {READOUT + name: np.require(array, requirements="C") for name, array in fitted.arrays().items()}
@@ -50,12 +56,14 @@ def write_model(
         "class_names": list(dataset.class_names),
         "encoding": dict(dataset.encoding),
         "seed": network.seed,
-        "config": config,
+        "checksums": dict(dataset.checksums),
+        "choices": own_choices(context.choices),
+        "config": context.config,
     }
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    save_file(arrays, unfinished / ARRAYS, metadata={"format": FORMAT})
+    (unfinished / ARRAYS).write_bytes(save(arrays, metadata={"format": FORMAT}))  # `save_file` leaves it to its owner
     (unfinished / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
@@ -120,4 +128,68 @@ def _read(folder: Path) -> SavedModel:
     readout = {name.removeprefix(READOUT): array for name, array in arrays.items() if name.startswith(READOUT)}
     fitted = restore_readout(build(about["config"]["readout"], "readout"), readout)
     network = restored_network(parameters, arrays, about["seed"], about["encoding"])
-    return SavedModel(network, fitted, tuple(about["class_names"]), about["encoding"], about["config"], folder / ARRAYS)
+    names = tuple(about["class_names"])
+    if fitted.scores(np.ones((1, network.n_neurons), np.uint16)).shape != (1, len(names)):
+        raise ValueError(f"the readout does not give {len(names)} classes")
+    return SavedModel(
+        network, fitted, names, about["encoding"], about["config"], about.get("choices", {}), about.get("checksums", {}),
+        folder / ARRAYS,
+    )  # fmt: skip
+
+
+def own_choices(choices: Mapping[str, str] | None) -> dict[str, str]:
+    """The choices that say what a model is, without those of how Hydra works."""
+    return {group: option for group, option in (choices or {}).items() if not group.startswith("hydra/")}
+
+
+def data_typed(context: Context) -> bool:
+    """Whether the command says which data it means."""
+    return any(o.lstrip("+").startswith(("data=", "data.", "experiment=")) for o in context.overrides)
+
+
+def subject_of(
+    context: Context, config: Mapping[str, Any], choices: Mapping[str, str], seed: int | None = None
+) -> Subject:
+    """A saved model as what a run is about: what the runner that made it needed, and its data unless others are typed.
+
+    `seed` is the one that it was made with, if that is not the one of its `config`.
+    """
+    try:
+        needs = getattr(find_target(config["runner"]["_target_"], "runner"), "needs", NEEDS)
+    except (UserError, KeyError, TypeError):  # made by a user's own class that is not there
+        needs = NEEDS
+    told = [key for key in needs if key in SECTIONS and key not in ("data", "system", "md")]
+    if not data_typed(context):
+        told += ["data", "experiment"]
+        choices = {"data": str(config.get("data", {}).get("name", "")), **choices}  # earlier versions kept no choices
+    return Subject(config if seed is None else {**config, "seed": seed}, choices, (*told, "seed"))
+
+
+def check_unchanged(
+    context: Context,
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    kept: Mapping[str, str],
+    found: Mapping[str, str],
+) -> None:
+    """Raise `UserError` if the data that a model was made with are others by now; nothing is known of old models."""
+    if kept and sorted(kept.values()) != sorted(found.values()):
+        raise UserError(
+            f"checkpoint={context.checkpoint}: its data have changed since it was trained, and parts drawn anew would mix "
+            f"training samples into the test part; to score it on them all the same, name them: {_named(config, choices)}"
+        )
+
+
+def not_loaded(context: Context, config: Mapping[str, Any], choices: Mapping[str, str], error: Exception) -> UserError:
+    """What to say where the data that a model was made with cannot be loaded any more."""
+    return UserError(
+        f"checkpoint={context.checkpoint}: the data it was trained on cannot be loaded ({one_line(error)}); "
+        f"name others, or where they are now: {_named(config, choices)}"
+    )
+
+
+def _named(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
+    """How data are named on the command line."""
+    data = config["data"]
+    keys = [f"data.{key}={data[key]}" for key in ("path", "train") if isinstance(data.get(key), str)]
+    return " ".join([f"data={choices.get('data', data.get('name', '...'))}", *keys])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runners.check import Options, UserError, build, check_kinds, read_options
 from runners.compose import resolve
-from runners.context import NEEDS, NOT_PART_OF_THE_JOB
+from runners.context import NEEDS, NOT_PART_OF_THE_JOB, SECTIONS, Subject
 from runners.explain import show
 from runners.options import CONF
 from runners.paths import check_folder, home_folder
@@ -45,13 +45,15 @@ class Plan:
 
     @property
     def chosen(self) -> dict[str, str]:
-        """The choices of our own groups, as they are typed: model=nalsm, data=mnist."""
-        return {group: option for group, option in self.choices.items() if not group.startswith("hydra/")}
+        """The choices of our own groups that the run depends on, as they are typed: model=nalsm, data=mnist."""
+        idle = self._idle
+        return {g: option for g, option in self.choices.items() if not g.startswith("hydra/") and g not in idle}
 
     @property
     def params(self) -> dict[str, Any]:
         """What the run is, as flat keys; how it is made (paths, threads) is left to the artifact `config.yaml`."""
-        own = {key: value for key, value in self.config.items() if key not in NOT_PART_OF_THE_JOB}
+        idle = self._idle
+        own = {k: v for k, v in self.config.items() if k not in NOT_PART_OF_THE_JOB and k not in idle}
         for name in own:
             if borrowed := _borrowed(self.config, name):  # told once, as the section of its own
                 own[name] = {key: value for key, value in own[name].items() if key not in borrowed}
@@ -63,6 +65,22 @@ class Plan:
         """Tags of the run: what was chosen, and the user's own."""
         own = {key: str(value) for key, value in self.options.tracking.tags.items()}
         return {f"lsmrun.{group}": option for group, option in self.chosen.items()} | own
+
+    @property
+    def _idle(self) -> set[str]:
+        """Sections that nothing here needs: what stands in them are defaults, which say nothing of the run."""
+        unused = set(SECTIONS) - set(self.parts)
+        used = {name for part in (*self.parts, "runner") for name in _borrowed(self.config, part)}
+        return (unused | {name for part in unused for name in _borrowed(self.config, part)}) - used
+
+    def about(self, subject: Subject) -> Plan:
+        """The plan as its run tells it: with the model that is its subject in the place of the one that was chosen."""
+        told = {*subject.keys, *(name for key in subject.keys for name in _borrowed(subject.config, key))}
+        config = self.config | {key: subject.config[key] for key in told if key in subject.config}
+        choices = {group: option for group, option in self.choices.items() if group not in told}
+        choices |= {group: option for group, option in subject.choices.items() if group in told}
+        sections = {key: None for key in subject.keys if key in SECTIONS and key in subject.config}
+        return replace(self, config=config, choices=choices, parts=self.parts | sections)
 
 
 def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
@@ -79,6 +97,11 @@ def make_plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     runner = build(_section(config, "runner"), "runner")
     if not callable(getattr(runner, "run", None)):
         raise UserError(f"runner={choices.get('runner')}: {type(runner).__name__} has no run(context)")
+    if options.checkpoints and not getattr(runner, "reads_checkpoint", True):
+        raise UserError(
+            f"checkpoint={show(options.checkpoint)}: runner={choices.get('runner')} reads no saved model; "
+            "runner=evaluate scores one, runner=predict labels files with it"
+        )
     if len(options.checkpoints) > 1 and not getattr(runner, "committee", False):
         raise UserError(f"checkpoint={show(options.checkpoint)}: runner={choices.get('runner')} takes one model")
     needs = getattr(runner, "needs", NEEDS)

@@ -12,13 +12,14 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
 from runners.models import SavedModel, open_model
+from runners.paths import check_file, complete_or_not
 
 if TYPE_CHECKING:
     from lsm.encode import Inputs
     from runners.context import Context
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Predict:
     """`input` is a file, a folder or a zip of images or recordings (or a list of them); `output` a CSV file."""
 
@@ -35,9 +36,7 @@ class Predict:
         if not self.input:
             raise UserError("runner.input=null: name a file, a folder or a zip to label")
         paths = [self.input] if isinstance(self.input, str) else list(self.input)
-        folder = Path(self.output).expanduser().resolve().parent
-        if not folder.is_dir():
-            raise UserError(f"runner.output={self.output}: there is no folder {folder}")
+        check_file(self.output, "runner.output")
         model = open_model(context)
         with context.phase("files") as advance:
             inputs = encode_files(paths, model.encoding, progress=advance)
@@ -53,13 +52,11 @@ class Predict:
             counts = network.present(inputs, "predict", context.threads, advance)
         scores = model.fitted.scores(counts)
         target = Path(self.output).expanduser()
-        unfinished = target.with_name(f"{target.name}.part")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with complete_or_not(target) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["file", "label", *(f"score_{name}" for name in model.class_names)])
             for name, row in zip(names, scores, strict=True):
                 rows.writerow([name, model.class_names[int(np.argmax(row))], *(f"{value:.6g}" for value in row)])
-        unfinished.replace(target)
         context.progress.say(f"{len(names)} labels written to {target}")
         silent: Any = (counts.sum(axis=1) == 0).sum()
         if silent:

@@ -22,13 +22,17 @@ class Advance(Protocol):
 
 
 class Progress:
-    """Writes to `stream` (standard output by default); a bar if that is a terminal, else lines."""
+    """Writes to `stream` (standard output by default); a bar if that is a terminal, else lines.
 
-    def __init__(self, stream: TextIO | None = None, interval_s: float = PLAIN_INTERVAL_S) -> None:
+    With a `name`, which each line then begins with, others write to the same place: no bars.
+    """
+
+    def __init__(self, stream: TextIO | None = None, interval_s: float = PLAIN_INTERVAL_S, name: str = "") -> None:
         self._stream = stream or sys.stdout
         self._interval_s = interval_s
+        self._begin = f"{name} " if name else ""
         self._console: Any = None
-        if self._stream.isatty():
+        if self._stream.isatty() and not name:
             from rich.console import Console
 
             self._console = Console(file=self._stream, highlight=False)
@@ -96,7 +100,7 @@ class Progress:
         self._write(f"{name}: done in {format_seconds(seconds)}" + (f" ({rate})" if rate else ""))
 
     def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
+        self._stream.write(f"{self._begin}{line}\n")  # one piece: other workers write to the same place
         self._stream.flush()
 
 

@@ -26,7 +26,7 @@ class _Prepared:
     found: Found | None
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Properties:
     """Settings of the runner; the liquid stands in `system`, the stages in `properties`, the model in `checkpoint`."""
 

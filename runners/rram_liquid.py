@@ -212,14 +212,17 @@ def trained(context: Context, parameters: RramParameters, dataset: Dataset, seed
 def restored(
     parameters: RramParameters, arrays: Mapping[str, NDArray[Any]], seed: int, encoding: Mapping[str, Any]
 ) -> RramNetwork:
-    """The network whose `arrays()` these are."""
+    """The network whose `arrays()` these are; raises `ValueError` if they are of another size."""
     from lsm.rram.array import Crossbar
     from lsm.rram.conductance import Pairs
     from lsm.rram.encoder import Encoder
 
     complete = parameters.for_data(dict(encoding))
     pairs = Pairs(arrays["g_plus_uS"], arrays["g_minus_uS"])
-    crossbar = Crossbar(complete.device, pairs, int(arrays["n_seen"]), arrays.get("full_scale_uS"))
+    n, n_seen = complete.n_neurons or 0, int(arrays["n_seen"])
+    if {pairs.plus.shape, pairs.minus.shape} != {(n_seen + n, n)}:
+        raise ValueError(f"n_neurons={n} and {n_seen} inputs, and its conductances are {pairs.plus.shape}")
+    crossbar = Crossbar(complete.device, pairs, n_seen, arrays.get("full_scale_uS"))
     return RramNetwork(Encoder(complete, crossbar, seed), dict(encoding), int(arrays["n_in"]))
 
 

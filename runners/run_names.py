@@ -45,7 +45,8 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str], varied: Seque
         for key, _, value in typed
         if key not in TOLD_ELSEWHERE and not key.startswith(("tracking.", "paths.", "hydra", "~"))
     ]
-    return " ".join([choices.get("experiment") or choices.get("model", "run"), *told])
+    about = choices.get("experiment") or choices.get("model") or choices.get("runner", "run")
+    return " ".join([about, *told])
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

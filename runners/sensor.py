@@ -39,7 +39,7 @@ class Compared:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class SensorComparison:
     """Settings of the runner; what is left of the real recordings is for testing."""
 
@@ -50,6 +50,7 @@ class SensorComparison:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data", "readout")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Compared:
         """Read the real recordings and look at their images; raises `UserError` for another data set."""

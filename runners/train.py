@@ -35,7 +35,7 @@ class _Prepared:
     irreducible_D: float | None
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Train:
     """Settings of the runner; what is learned and how stands in `model`, `data` and `training`."""
 
@@ -83,7 +83,7 @@ class Train:
         model = finished(p.start, context.training, p.labels)
         if p.ranks.rank > 0:
             return {}
-        write_force_field(context.output_dir / "model", model, p.labels, context.config)
+        write_force_field(context.output_dir / "model", model, p.labels, context.config, context.choices)
         context.tracker.artifact(context.output_dir / "model", "model")
         results = _own_results(trainer, trained, p)
         context.tracker.metrics(results)

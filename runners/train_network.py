@@ -35,7 +35,7 @@ class Prepared:
     network: Any
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class TrainNetwork:
     """The epoch is chosen by validation samples, or, `protocol=published`, by the test part as in the original.
 
@@ -46,6 +46,7 @@ class TrainNetwork:
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     def prepare(self, context: Context) -> Prepared:
         """Load the data and bring it into steps, before a run exists."""

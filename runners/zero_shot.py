@@ -33,7 +33,7 @@ Weights = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=Fals
 Chosen = tuple[float | None, float | None]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ZeroShot:
     """Settings of the runner. Network k of a run has the seed `seeds * seed + k`, so runs share no network.
 
@@ -64,6 +64,7 @@ class ZeroShot:
     examples: Annotated[Count, Field(description="queries of seen and of unseen classes in a picture")] = 4
 
     needs: ClassVar[tuple[str, ...]] = ("model", "data")
+    reads_checkpoint: ClassVar[bool] = False
 
     @property
     def learner(self) -> Any:

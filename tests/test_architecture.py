@@ -79,6 +79,17 @@ def test_only_runners_print() -> None:
     assert not calls
 
 
+def test_options_take_no_number_that_is_not_finite() -> None:
+    settings = {
+        (module, ast.unparse(node))
+        for module in FILES
+        if module != "runners.check"  # whose numbers are names: tags, seeds, threads
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ConfigDict"
+    }
+    assert settings and not {(module, text) for module, text in settings if "allow_inf_nan=False" not in text}
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda folder: str(folder.relative_to(ROOT)))
 def test_a_package_lists_its_files(package: Path) -> None:
     rooms = {f"{p.parent.name}/" for p in package.glob("*/__init__.py")}

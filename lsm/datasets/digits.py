@@ -8,7 +8,7 @@ grey values 0..255, whole-pixel shift of the centre of mass to the centre. Mean 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from lsm.datasets.fetch import Progress, digest_of
 from lsm.datasets.subsets import STRICT, SubsetOptions, stratified_split
-from lsm.encode import Dataset, Split, brightest_share, image_rates
+from lsm.encode import Dataset, Rates, Split, brightest_share, image_rates
 from lsm.streams import generator
 
 N_VALID, N_TEST = 300, 300  # of 1,797; 1,197 remain for training
@@ -25,6 +25,8 @@ FRAME, BOX = 28, 20
 LARGEST = 16  # grey value of a full 4x4 block of the scan
 MNIST_EVENTS_PER_MS = 19.95
 """Input events per ms of every MNIST training image under the published encoding."""
+CLEARLY_LESS = 0.9
+"""Share of the events per ms asked for below which images are told to be too sparse for them."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,7 +49,8 @@ class Digits(SubsetOptions):
         scans = load_digits()
         images, labels = enlarge(scans.images), scans.target.astype(np.int64)
         train, valid, test = stratified_split(labels, N_VALID, N_TEST, generator(seed, "split"))
-        used = maximum or rate_constant(images[np.concatenate([train, valid])], self.events_per_ms)
+        seen = images[np.concatenate([train, valid])]
+        used = maximum or rate_constant(seen, self.events_per_ms)
         splits = {}
         for part, index in (("train", train), ("valid", valid), ("test", test)):
             chosen = index[self.choose(part, labels[index], seed)]
@@ -60,7 +63,7 @@ class Digits(SubsetOptions):
             encoding={"kind": "images", "height": FRAME, "width": FRAME, "maximum": used, "invert": False},
             source="sklearn.datasets.load_digits",
             checksums={"digits": digest_of(scans.images.tobytes() + labels.tobytes())},
-            notes={"events_per_ms": 1 / used},
+            notes=drive_notes(image_rates(seen, used), 1 / used),
         )
 
 
@@ -71,6 +74,26 @@ def rate_constant(images: NDArray[np.uint8], events_per_ms: float | None) -> flo
     would drive the liquid several times harder than MNIST does: 76 instead of 20 events per ms for the digits.
     """
     return brightest_share(images) if events_per_ms is None else 1 / events_per_ms
+
+
+def drive_notes(rates: Rates, asked: float) -> dict[str, Any]:
+    """Events per ms that images drive a liquid with on average, and a warning where these are clearly fewer than asked for.
+
+    A pixel has at most one event per ms, so an image of few bright pixels cannot have as many events as others.
+    """
+    means = []
+    for first in range(0, len(rates), 1000):  # a block at a time: as numbers, pixels take four times the memory
+        block = rates.take(slice(first, first + 1000))
+        per_ms = np.minimum(block.pixels * block.scale[:, None], 1).sum(axis=1, dtype=np.float64)
+        means.append(per_ms[block.scale > 0])
+    drive = float(np.concatenate(means).mean()) if any(map(len, means)) else 0.0
+    notes: dict[str, Any] = {"events_per_ms": drive}
+    if 0 < drive < CLEARLY_LESS * asked:
+        notes["warning"] = (
+            f"few pixels of the images are bright, and each has at most one event per ms: {drive:.3g} events per ms on "
+            f"average, not {asked:.4g}"
+        )
+    return notes
 
 
 def enlarge(scans: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from lsm.datasets.containers import Container, SingleFile, open_container
-from lsm.datasets.digits import MNIST_EVENTS_PER_MS, rate_constant
+from lsm.datasets.digits import MNIST_EVENTS_PER_MS, drive_notes, rate_constant
 from lsm.datasets.fetch import Progress
 from lsm.datasets.layout import SUFFIXES, Labelled, class_names_of, find_labelled, kind_of
 from lsm.datasets.pictures import read_picture
@@ -73,7 +73,8 @@ class Files(SubsetOptions):
         if kind == "images":
             training = np.stack(raw["train"] + raw["valid"])
             encoding["maximum"] = maximum or rate_constant(training, self.events_per_ms)
-            notes = {"events_per_ms": 1 / encoding["maximum"], "mean_grey": float(training.mean() / 255)}
+            notes = drive_notes(image_rates(training, encoding["maximum"]), 1 / encoding["maximum"])
+            notes["mean_grey"] = float(training.mean() / 255)
             if notes["mean_grey"] > BRIGHT:
                 notes["warning"] = "the images are mostly bright; dark ink on light paper needs data.invert=true"
         splits = {}

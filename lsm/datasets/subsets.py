@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from lsm.encode import Dataset, Split, concatenate
 from lsm.streams import generator
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Count = Annotated[int, Field(ge=1)]
 PARTS = ("train", "valid", "test")
 Pick = Callable[[str, NDArray[np.int64]], NDArray[np.int64]]

@@ -23,7 +23,7 @@ from lsm.readout.features import batch_maximum_scales, chunks, inverse_sums, tra
 from lsm.readout.linear import Epochs, LinearScorer, accuracy, class_targets, cross_entropy
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Adadelta:
     """Settings of the published readout; raises pydantic's `ValidationError` on a bad value.
 

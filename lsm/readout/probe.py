@@ -26,7 +26,7 @@ from lsm.readout.linear import Epochs, LinearScorer, class_targets, cross_entrop
 PUBLISHED_RATE, PUBLISHED_UPDATES, MOST_FASTER = 1e-4, 50_000, 100.0
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class LinearProbe:
     """Settings of the probe; raises pydantic's `ValidationError` on a bad value."""
 

@@ -21,7 +21,7 @@ from lsm.readout.linear import LinearScorer, accuracy
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, strict=False)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Ridge:
     """Least squares on targets +1 and -1 with penalty `lambda |W|^2`; raises `ValidationError` on a bad value.
 
@@ -60,7 +60,7 @@ class Ridge:
         return LinearScorer.from_arrays(arrays)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Logistic:
     """Multinomial logistic regression (L-BFGS, one-hot targets); raises `ValidationError` on a bad value.
 

@@ -20,7 +20,7 @@ from lsm.readout.features import Standard, chunks, inverse_sums
 from lsm.readout.linear import Epochs, LinearScorer, class_targets, cross_entropy
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Softmax:
     """Settings of the default readout; raises pydantic's `ValidationError` on a bad value.
 

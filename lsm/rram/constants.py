@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class EnergyConstants:
     """Energies of single operations; `sources` says where each is from. Raises `ValidationError` on a bad value."""
 

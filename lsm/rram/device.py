@@ -33,7 +33,7 @@ EFFECTS = (
 """Settings that switch an effect on; at their defaults all are off."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Device:
     """Everything about the cells and the reading of an array; raises pydantic's `ValidationError` on a bad value."""
 

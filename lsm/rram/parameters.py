@@ -20,7 +20,7 @@ OPEN = ("n_neurons", "steps", "decay", "v_threshold", "weight_per_uS", "window")
 """Hyper-parameters that the data set fills in."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class RramParameters:
     """The liquid, how it sees the data, and the device; raises pydantic's `ValidationError` on a bad value."""
 

@@ -32,7 +32,7 @@ Weight = Annotated[float, Field(ge=0)]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class AlignmentWeights:
     """Weight of each term; units atm, kcal/mol, Å. Defaults are the published ones."""
 
@@ -45,7 +45,7 @@ class AlignmentWeights:
     cluster_virial: Weight = 0.1
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Alignment:
     """How one round of alignment is done; raises pydantic's `ValidationError` on a bad value."""
 

@@ -15,7 +15,7 @@ from mlff.dynamics.integrators import forget
 from mlff.dynamics.simulation import LEAST_DAMPING, BlowUp, Dynamics, describe_atoms, set_velocities, simulate
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Relaxation:
     """How a packed box is relaxed; a box from a file may go without (`steps=0`, `soft_start_ps=0`).
 

@@ -27,7 +27,7 @@ SHAPE_LIMIT = 1.5
 """A box that becomes narrower by this factor has lost its shape."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Dynamics:
     """Ensemble, length and limits of a run; raises pydantic's `ValidationError` on a bad value."""
 

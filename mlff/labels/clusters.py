@@ -70,7 +70,7 @@ class Cluster:
         )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Cut:
     """How clusters are cut: a molecule and its nearest neighbours. Raises pydantic's `ValidationError`."""
 

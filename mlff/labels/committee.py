@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlff.model import ForceField
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Choice:
     """Which frames a committee asks for, and when it has enough. Raises pydantic's `ValidationError`."""
 

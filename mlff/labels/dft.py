@@ -16,7 +16,7 @@ from mlff.units import BOHR_A, HARTREE_KCAL
 _BLOCK_BYTES = 2**28
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Pyscf:
     """The level of theory of BAMBOO's labels is B3LYP/def2-SVPD with charges fitted to the potential and no dispersion.
 

@@ -14,7 +14,7 @@ from mlff.labels.methods import Computed, Method
 from mlff.units import KCAL_PER_EV
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Heat:
     """Langevin dynamics from the cluster at rest; every `every` steps a frame is kept. Raises `ValidationError`."""
 

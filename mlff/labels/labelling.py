@@ -32,7 +32,7 @@ JOURNAL = "journal.jsonl"
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Limits:
     """What is set aside. Raises pydantic's `ValidationError` on a bad value."""
 

@@ -56,7 +56,7 @@ class Method(Protocol):
         """Labels of an open, closed-shell cluster; `positions` Å, `charge` e. Raises `NotLabelled`."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Tblite:
     """GFN2-xTB (Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB by tblite.
 

@@ -23,7 +23,7 @@ ION_RADIUS_A = 1.2
 _TRIES = 20
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Perturbation:
     """Largest moves; a cluster that comes too close in every try is left as it was. 0 leaves a kind of move out."""
 

@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 Amounts = list[Annotated[float, Field(gt=0)]]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Values:
     """Properties of a liquid from one source, measured or predicted by somebody else; null = not given there."""
 
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class System:
     """Composition, size and start of a box; raises pydantic's `ValidationError`, or `ValueError` at `counts`."""
 

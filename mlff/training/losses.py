@@ -32,7 +32,7 @@ TERMS = (*LABELS, "response")
 _TINY = 1e-12
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Weights:
     """Weight of each term; null leaves it to the preset. Units of the errors: kcal/mol, kcal/mol/Å, e, Debye."""
 

@@ -26,7 +26,7 @@ from mlff.training.passes import fold
 from mlff.training.references import composition_counts, elements_of, fit_elements, reference_energies
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ModelOptions(ForceFieldParameters):
     """A force field to be trained: its terms, with charges only where the labels know of any unless told otherwise."""
 

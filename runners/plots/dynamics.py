@@ -115,7 +115,18 @@ def avalanches(waves: Mapping[str, Avalanches], fits: Mapping[str, PowerLaw | No
             _draw_fit(axis, fit, x, share)
         axis.legend(frameon=False, fontsize="small", loc="lower left")
         axis.set_ylim(0.5 / len(data), 1.5)
+        _plain_ticks(axis)
     return figure
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Few labels such as 1, 2, 5, 10 on a logarithmic x axis: matplotlib labels each step of a short one, in powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_fit(axis: Axes, fit: PowerLaw, x: NDArray[np.int64], share: NDArray[np.float64]) -> None:

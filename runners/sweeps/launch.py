@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -40,6 +40,25 @@ class Job:
 
     number: int
     overrides: tuple[str, ...]
+
+
+class Ended(NamedTuple):
+    """Jobs of a sweep that ran in this start, how many of them failed, and how many were there before."""
+
+    ran: int
+    failed: int
+    before: int = 0
+
+    def __str__(self) -> str:
+        if not self.before:
+            return counted(self.ran, "run")
+        verb = "was" if self.before == 1 else "were"
+        return f"{counted(self.ran + self.before, 'job')}: {self.ran} ran now, {self.before} {verb} finished before"
+
+
+def counted(n: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 class Launcher:
@@ -194,7 +213,7 @@ def run_one(cfg: DictConfig) -> None:
     (folder / STATE_FILE).write_text(RUNNING, encoding="utf-8")
     try:
         with _ends_with_parent() if alone else contextlib.nullcontext(), _trial(hydra) as watcher:
-            run_job(cfg, hydra, watcher)
+            run_job(cfg, hydra, watcher, name=f"[job {folder.name}]" if alone else "")
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and not (alone and isinstance(error, Terminated)):
             raise

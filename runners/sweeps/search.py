@@ -23,9 +23,9 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import STRICT, UserError
 from runners.compose import implied
-from runners.sweeps.launch import Job, Launcher
+from runners.sweeps.launch import Ended, Job, Launcher
 from runners.sweeps.space import Space
-from runners.sweeps.study import open_storage
+from runners.sweeps.study import NO_METRIC, open_storage
 from runners.tracking import Tracker
 
 Count = Annotated[int, Field(ge=1)]
@@ -120,8 +120,8 @@ class Search:
         except Timeout as error:
             raise UserError(f"this search is running already ({lock} is locked)") from error
 
-    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> tuple[int, int]:
-        """Run trials until the study has as many as are wanted."""
+    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> Ended:
+        """Run trials until the study has as many as are wanted; raises `UserError` where none can have a value."""
         from runners.sweeps.report import report_search, tell_trial
 
         begun = self._recover()
@@ -136,10 +136,18 @@ class Search:
                 for trial in trials:
                     self._close(trial)
                     tell_trial(self.study, trial.number, self.settings.metric, tracker)
+                self._check_metric(trials)
         finally:
             if tracker:
                 report_search(self.study, self.settings, self.space, self._shared, tracker)
-        return asked, failed
+        return Ended(asked, failed, begun)
+
+    def _check_metric(self, ended: Sequence[FrozenTrial]) -> None:
+        """Raise `UserError` if a trial had no such metric and none before had: a mistyped name finds nothing, ever."""
+        told = [self.study._storage.get_trial(trial._trial_id).user_attrs.get(NO_METRIC) for trial in ended]
+        known = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if any(told) and not known:
+            raise UserError(f"{next(filter(None, told))}; the search ends here")
 
     def _recover(self) -> int:
         """Ask again for what was running when the search was killed; returns how many trials count."""

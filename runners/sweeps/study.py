@@ -20,6 +20,8 @@ from runners.check import UserError
 from runners.job import Pruned
 from runners.options import suggest
 
+NO_METRIC = "no metric"
+"""User attribute of a trial that ended without the metric that is searched by: what to say of it."""
 WAIT_S = 60.0
 """How long a process waits for its turn to write."""
 
@@ -101,7 +103,9 @@ class Follower:
         """The metric that is searched by; raises `UserError` if the run has none."""
         if self._metric not in self._last:
             hint = suggest(self._metric, sorted(self._last))
-            raise UserError(f"hydra.sweeper.metric={self._metric}: the run recorded no such metric{hint}")
+            told = f"hydra.sweeper.metric={self._metric}: the run recorded no such metric{hint}"
+            self._study._storage.set_trial_user_attr(self._id, NO_METRIC, told)
+            raise UserError(told)
         if math.isnan(self._last[self._metric]):
             raise UserError(f"{self._metric}: is not a number")
         return float(self._last[self._metric])

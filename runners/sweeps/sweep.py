@@ -26,7 +26,7 @@ from runners.plan import Plan, make_plan
 from runners.provenance import provenance
 from runners.run_names import RunLabel
 from runners.store import open_store
-from runners.sweeps.launch import Job, Launcher, open_launcher
+from runners.sweeps.launch import Ended, Job, Launcher, counted, open_launcher
 from runners.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Way(Protocol):
     def alone(self, resume: bool) -> AbstractContextManager[None]:
         """Around everything else: what only one process may have open."""
 
-    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> tuple[int, int]:
+    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> Ended:
         """Run all jobs, each with what it is told, and return how many there were and how many of them failed."""
 
 
@@ -107,7 +107,7 @@ class Grid:
         """Nothing is kept beside the parent run."""
         return contextlib.nullcontext()
 
-    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> tuple[int, int]:
+    def run(self, launcher: Launcher, told: Sequence[str], tracker: Tracker | None) -> Ended:
         """Run the jobs that are not finished in this sweep yet."""
         done = tracker.finished_jobs() if tracker and tracker.resumed else set()
         left = [
@@ -118,7 +118,7 @@ class Grid:
         if skipped := len(self.jobs) - len(left):
             print(f"skipping {skipped} of {len(self.jobs)} jobs: they are finished (resume=false runs all)", flush=True)
         failed = [number for batch in _batches(left, self.at_once) for number in launcher.run(batch)]
-        return len(left), len(failed)
+        return Ended(len(left), len(failed), skipped)
 
 
 def run_sweep(source: Source, typed: Sequence[str]) -> int:
@@ -128,20 +128,20 @@ def run_sweep(source: Source, typed: Sequence[str]) -> int:
     with interruptible(), sweep.way.alone(resume), open_launcher(source, common, sweep.folder) as launcher:
         tracker = sweep.start()
         try:
-            total, failed = sweep.way.run(launcher, sweep.told(tracker), tracker)
+            ended = sweep.way.run(launcher, sweep.told(tracker), tracker)
         except BaseException as error:
             if tracker:
                 tracker.settle()
                 tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", error)
             raise
         if tracker:
-            if failed:
+            if ended.failed:
                 tracker.settle()
-            tracker.end("FAILED" if failed else "FINISHED")
-            print(f"sweep of {total} runs; to look at them: {tracker.store.ui_command}")
-    if failed:
-        print(f"lsmrun: error: {failed} of {total} jobs failed: {sweep.folder}", file=sys.stderr)
-    return FAILED if failed else 0
+            tracker.end("FAILED" if ended.failed else "FINISHED")
+            print(f"sweep of {ended}; to look at them: {tracker.store.ui_command}")
+    if ended.failed:
+        print(f"lsmrun: error: {ended.failed} of {counted(ended.ran, 'job')} failed: {sweep.folder}", file=sys.stderr)
+    return FAILED if ended.failed else 0
 
 
 def plan_sweep(source: Source, typed: Sequence[str]) -> tuple[Sweep, list[str]]:
@@ -185,7 +185,7 @@ def _plan_grid(
     composed = [source.compose([*asked, *job]) for job in jobs]
     plans = [make_plan(cfg, cfg.hydra) for cfg in composed]
     short = " x ".join(key.rpartition(".")[2] for key in varied)
-    name = f"sweep {short} ({len(jobs)} runs)"
+    name = f"sweep {short} ({counted(len(jobs), 'run')})"
     hashes = tuple(job_hash(p.config) for p in plans)
     return Grid(tuple(jobs), hashes, name, hydra.sweeper.get("max_batch_size")), plans[0]
 

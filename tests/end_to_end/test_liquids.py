@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from runners.cli import PROGRAM
-from tests.command_line import Run, artifacts_of, client_of, runs_in
+from tests.command_line import Run, artifacts_of, client_of, refused, runs_in
 
 TINY = (
     "model.n_neurons=80", "model.init_snippets=1500", "model.run_ms=60", "data.n_train=300", "data.n_valid=60",
@@ -40,6 +41,8 @@ def test_a_run_records_what_it_took_and_what_came_out(lsmrun: Run, home: Path) -
         *RESULTS,
         "baseline/chance_accuracy",
         "liquid/synaptic_operations_per_sample",
+        "liquid/astrocyte_end",
+        "liquid/astrocyte_negative_ms",
         "time/INIT_s",
         "cost/run_s",
     }
@@ -69,6 +72,7 @@ def test_the_baselines_run_on_the_same_kernel(lsmrun: Run, home: Path, model: st
     assert metrics["test/accuracy"] > 0.3 and np.isfinite(metrics["liquid/branching_factor"])
     assert ("init/w_excitatory" in metrics) == (model != "lsm")
     assert (metrics["liquid/plastic_updates_per_sample"] > 0) == (model == "lsm_stdp")
+    assert not [name for name in metrics if name.startswith("liquid/astrocyte")]
 
 
 @pytest.mark.parametrize("readout", ["ridge", "logistic", "adadelta"])
@@ -156,6 +160,83 @@ def test_a_users_own_readout_needs_one_yaml_and_one_class(lsmrun: Run, home: Pat
     assert status == 2 and "readout.pwer" in err and "readout.power" in err
 
 
+SMALL = ("model=lsm", "model.n_neurons=60", "model.run_ms=60", "readout.epochs=3", "data=files", "data.path=pictures",
+         "runner.pictures=false", "runner.raw_control=false", "runner.branching_samples=0")  # fmt: skip
+
+
+def draw_pictures(each: int) -> None:
+    """So many pictures of ten classes below the working folder; those that are there already stay."""
+    rng = np.random.default_rng(0)
+    for label in range(10):
+        (Path("pictures") / str(label)).mkdir(parents=True, exist_ok=True)
+        for k in range(each):
+            pixels = np.zeros((28, 28), np.uint8)
+            pixels[2 * label : 2 * label + 6, 4:24] = rng.integers(100, 255, (6, 20))
+            Image.fromarray(pixels).save(f"pictures/{label}/{k}.png")
+
+
+@pytest.fixture
+def trained(lsmrun: Run, home: Path) -> Path:
+    """The folder of a small model that was trained on the pictures of the working folder."""
+    draw_pictures(8)
+    status, _, err = lsmrun(*SMALL, "seed=3")
+    assert status == 0, err
+    return next(home.glob("hydra/*/*/model"))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_evaluated_model_is_recorded_as_what_it_is(lsmrun: Run, home: Path, trained: Path, earlier: bool) -> None:
+    if earlier:  # versions that kept neither choices nor checksums
+        about = OmegaConf.load(trained / "model.yaml")
+        OmegaConf.save({k: v for k, v in about.items() if k not in ("choices", "checksums")}, trained / "model.yaml")
+    status, _, err = lsmrun("runner=evaluate", f"checkpoint={trained}", "runner.pictures=false")
+    assert status == 0, err
+    made, scored = runs_in(home)
+    assert client_of(home).get_experiment(scored.info.experiment_id).name == "evaluate/files"
+    assert scored.data.metrics["test/accuracy"] == made.data.metrics["test/accuracy"]
+    differ = {
+        k for k in {*made.data.params, *scored.data.params} if made.data.params.get(k) != scored.data.params.get(k)
+    }
+    unknown = {"model", "readout"} if earlier else set()
+    assert {k for k in differ if not k.startswith("runner")} == {"checkpoint", *unknown}
+    if not earlier:
+        assert scored.info.run_name == "lsm pictures=false"
+        assert [scored.data.tags[f"lsmrun.{k}"] for k in ("model", "data", "readout")] == ["lsm", "files", "softmax"]
+    status, _, err = lsmrun("runner=evaluate", f"checkpoint={trained}", "data=digits", "data.n_test=20")
+    assert status == 0, err
+    params = runs_in(home)[-1].data.params
+    assert (params["data"], params["data.n_test"], params["model.n_neurons"]) == ("digits", "20", "60")
+
+
+def test_a_model_is_not_scored_on_its_own_data_after_they_changed(
+    lsmrun: Run, home: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    score = ("runner=evaluate", f"checkpoint={trained}", "runner.pictures=false")
+    draw_pictures(9)
+    status, _, said = lsmrun(*score)
+    assert status == 2 and said.count("\n") == 1 and len(runs_in(home)) == 1
+    assert f"checkpoint={trained}: its data have changed" in said and "name them: data=files data.path=pictures" in said
+    status, _, err = lsmrun(*score, "data=files", "data.path=pictures")
+    assert status == 0, err
+    monkeypatch.chdir(tmp_path)
+    said = refused(lsmrun(*score))
+    assert f"checkpoint={trained}: the data it was trained on cannot be loaded (data.path=pictures: no such" in said
+    assert "where they are now: data=files data.path=pictures" in said
+
+
+@pytest.mark.parametrize("was", ["n_neurons: 60", "- '9'"])
+def test_a_model_whose_files_do_not_fit_each_other_is_refused(lsmrun: Run, trained: Path, was: str) -> None:
+    about = trained / "model.yaml"
+    text = about.read_text().replace(was, "n_neurons: 50" if was.startswith("n") else "- '9'\n- '10'", 1)
+    about.write_text(text)
+    assert f"{trained} cannot be read (" in refused(lsmrun("runner=evaluate", f"checkpoint={trained}"))
+
+
+def test_a_saved_model_is_readable_as_the_umask_says(trained: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in trained.iterdir()}
+    assert len(set(modes.values())) == 1 and modes["model.safetensors"] & 0o044, modes
+
+
 def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
@@ -177,6 +258,17 @@ def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> No
     right = [row["label"] == str(label) for row, label in zip(rows, dataset.test.labels[:20], strict=True)]
     assert len(rows) == 20 and np.mean(right) > 0.5 and len(load_digits().target) == 1797
     assert len(runs_in(home)) == 1  # labelling files leaves no run behind
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for output, said in (
+        (folder, "is a folder"),
+        ("/proc/x.csv", "/proc cannot be written to"),
+        ("no/x.csv", "no folder"),
+    ):
+        status, out, err = lsmrun(
+            "runner=predict", f"checkpoint={run_id}", f"runner.input={pictures}", f"runner.output={output}"
+        )
+        assert status == 2 and said in err and f"runner.output={output}" in err and out == ""
     status, _, err = lsmrun("runner=predict", f"checkpoint={run_id}", "runner.input=nowhere.png")
     assert status == 2 and "nowhere.png" in err and err.count("\n") == 1
 
@@ -189,6 +281,8 @@ def test_predict_labels_new_files(lsmrun: Run, home: Path, tmp_path: Path) -> No
         (("runner=evaluate", "checkpoint=0123456789abcdef"), "0123456789abcdef"),
         (("runner=predict", "checkpoint=0123456789abcdef"), "runner.input"),
         (("data.n_train=100000",), "n_train"),
+        (("checkpoint=abc",), "checkpoint=abc: runner=classify reads no saved model; runner=evaluate scores one"),
+        (("runner=dynamics", "checkpoint=[a,b]"), "checkpoint=[a,b]: runner=dynamics reads no saved model"),
         (("data=nmnist", "data.path=/nowhere"), "/nowhere"),
     ],
 )

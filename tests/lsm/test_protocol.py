@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,12 +87,24 @@ def test_carried_traces_make_a_sample_depend_on_the_one_before_in_its_slot() -> 
     np.testing.assert_array_equal(carried, again)
 
 
-def test_recording_shows_the_spikes_that_were_counted() -> None:
-    liquid, parameters, inputs = _case()
-    counts = spike_counts(liquid, parameters, liquid.w_start, inputs, 5, "test").counts
-    recording = record(liquid, parameters, liquid.w_start, inputs, 5, "test", sample=17)
-    np.testing.assert_array_equal(recording.spikes.sum(axis=0), counts[17])
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("sample", [0, 17, 29])
+def test_recording_shows_the_spikes_that_were_counted(carries: bool, sample: int) -> None:
+    liquid, parameters, inputs = _case(run_carries_traces=carries, run_batch=7)
+    counted = spike_counts(liquid, parameters, liquid.w_start, inputs, 5, "test")
+    recording = record(liquid, parameters, liquid.w_start, inputs, 5, "test", sample)
+    np.testing.assert_array_equal(recording.spikes.sum(axis=0), counted.counts[sample])
+    column = dict(zip(kernel.STATS, counted.stats[sample], strict=True))
+    assert recording.inputs.sum() == column["input_spikes"] and column["plastic_updates"] > 0
     assert recording.eta[-1] == pytest.approx(0.15 * 0.99**80)
+
+
+def test_threads_without_work_cost_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    liquid, parameters, inputs = _case()
+    made: list[int] = []
+    monkeypatch.setattr("lsm.protocol.ThreadPoolExecutor", lambda n: made.append(n) or ThreadPoolExecutor(n))
+    spike_counts(liquid, parameters, liquid.w_start, inputs, 5, "test", threads=100_000)
+    assert made == [4]  # 30 samples, eight to a task
 
 
 def test_frozen_run_leaves_plasticity_out() -> None:

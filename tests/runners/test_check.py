@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,8 @@ def message(section: object, key: str = "model") -> str:
     [
         ({"w_astro": -1}, "model.w_astro=-1: must be a number >= 0 (gain from (liquid - input) spikes"),
         ({"w_astro": "abc"}, "model.w_astro=abc: must be a number >= 0"),
+        ({"w_astro": math.inf}, "model.w_astro=inf: must be a finite number >= 0 (gain from"),
+        ({"astro_bias": math.nan}, "model.astro_bias=nan: must be a finite number (resting level"),
         ({"c_ee": 2}, "model.c_ee=2: must be a number >= 0 and <= 1 (connection constant E->E)"),
         ({"init_ms": 0}, "model.init_ms=0: must be a whole number >= 1 and <= 10000 (length of a snippet)"),
         ({"n_neurons": 10.5}, "model.n_neurons=10.5: must be a whole number >= 2 and <= 65535"),

@@ -170,6 +170,18 @@ def test_a_file_where_runs_are_to_be_written_is_told_before_work_starts(
     assert f"{home / taken} is a file" in refused(toy())
 
 
+@pytest.mark.parametrize("arguments", [(), ("-m", "seed=0,1"), ("runner=silent",)])
+def test_a_home_that_cannot_be_written_to_is_told_before_work_starts(
+    toy, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LSMRUN_HOME", "/proc/mine")
+    said = refused(toy(*arguments))
+    assert "/proc cannot be written to (" in said and "(LSMRUN_HOME, else paths.home)" in said
+    monkeypatch.delenv("LSMRUN_HOME")
+    assert "/proc cannot be written to (" in refused(toy("paths.home=/proc/mine", *arguments))
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_a_bug_is_told_in_one_line_with_the_log(toy, home: Path) -> None:
     status, _, err = toy("runner.stop=error", "model.gain=2")
     assert status == 1
@@ -214,6 +226,12 @@ def test_a_sweep_may_stand_in_an_experiment(toy, home: Path) -> None:
     status, _, err = toy("-m", "experiment=toy/sweep")
     assert status == 0, err
     assert [r.info.run_name for r in runs_in(home)[1:]] == ["gain=0.5", "gain=1.0"]
+
+
+def test_one_run_of_a_sweep_is_counted_as_one(toy, home: Path) -> None:
+    status, out, err = toy("-m", "model.gain=choice(2)")
+    assert status == 0, err
+    assert "sweep of 1 run; " in out and runs_in(home)[0].info.run_name == "sweep gain (1 run)"
 
 
 def test_one_failing_job_does_not_stop_a_sweep_and_shows_in_the_status(toy, home: Path) -> None:

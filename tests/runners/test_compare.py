@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from runners.comparison import compare
 from runners.run_names import RunLabel
@@ -90,7 +91,11 @@ def test_runs_are_found_by_tag_by_id_and_by_sweep(lsmrun, toy, study: list[str],
     ("typed", "said"),
     [
         ([], "give runner.experiment=<name>"),
-        (["runner.experiment=x", "runner.runs=[a]"], "give runner.experiment=<name>"),
+        (["runner.experiment=x", "runner.runs=[a]"], "runner.runs=[a] runner.experiment=x: give one or the other"),
+        (["runner.filter=x", "runner.runs=[a,b]"], "runner.runs=[a,b] runner.filter=x: give one or the other"),
+        (["runner.experiment=classify/toy", "runner.output=/proc/x"], "/proc cannot be written to"),
+        (["runner.experiment=classify/toy", "runner.output=/proc/1/x/y"], "/proc/1 cannot be written to"),
+        (["runner.experiment=classify/toy", "runner.output=full/mine.txt/x"], "mine.txt is a file"),
         (["runner.experiment=classify/tyo"], "no such experiment; did you mean classify/toy?"),
         (["runner.runs=[abc]"], "runner.runs: abc is no run of this store"),
         (["runner.filter='tags.no_such_tag like 1'"], "runner.filter=tags.no_such_tag like 1: "),
@@ -129,6 +134,12 @@ def made_up(params: Settings, value: float) -> SimpleNamespace:
     return SimpleNamespace(data=SimpleNamespace(params=told, metrics={"test/accuracy": value}))
 
 
+def legend_of(figure: Figure) -> list[str]:
+    """What the rows below the panels say."""
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_numbers_are_drawn_as_lines_with_one_for_each_other_setting() -> None:
     runs = [
         made_up({"model.w": w, "model": m, "seed": s}, w * s + len(m))
@@ -138,8 +149,9 @@ def test_numbers_are_drawn_as_lines_with_one_for_each_other_setting() -> None:
     ]
     comparison = compare(runs, [], None)
     assert comparison.against == "model.w"
-    (axes,) = comparison.figure().axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["model=lsm", "model=nalsm"]
+    figure = comparison.figure()
+    (axes,) = figure.axes
+    assert legend_of(figure) == ["model=lsm", "model=nalsm"]
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "test/accuracy"
     bars = axes.containers[0]
     assert list(bars[0].get_xdata()) == [0.01, 0.1, 1]
@@ -152,9 +164,53 @@ def test_lines_are_told_apart_by_what_is_their_own() -> None:
     one = {"readout": "softmax", "readout.epochs": "60"}
     runs = [made_up({"model.gain": gain, **one}, 0.4) for gain in (0, 1)]
     runs += [made_up({"model.gain": gain, "readout": "own", "readout.k": k}, 0.5) for gain in (0, 1) for k in (1, 3)]
-    (axes,) = compare(runs, [], "model.gain").figure().axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = legend_of(compare(runs, [], "model.gain").figure())
     assert sorted(labels) == ["readout=own readout.k=1", "readout=own readout.k=3", "readout=softmax"]
+
+
+LONG = {f"runner.some_setting_{k}": f"a_rather_long_value_{k}" for k in range(4)}
+
+
+@pytest.mark.parametrize("values", [(1, 2, 3), (1,)], ids=["lines", "bars"])
+@pytest.mark.parametrize("drawn", [1, 3])
+def test_many_long_names_leave_the_panels_their_size(values: tuple[int, ...], drawn: int) -> None:
+    runs = [
+        made_up({"model.w": w, **{key: f"{text}_{n}" for key, text in LONG.items()}, "data": f"set{n % 5}"}, n + w)
+        for n in range(12)
+        for w in values
+    ]
+    for run in runs:
+        run.data.metrics |= {"test/b": 1.0, "test/c": 2.0}
+    figure = compare(runs, ["test/accuracy", "test/b", "test/c"], None).figure(drawn)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        width, height = axes.get_window_extent().size / figure.dpi
+        assert width > 4.5 and height > 2, (width, height)
+    told = legend_of(figure) if len(values) > 1 else figure.get_supxlabel().splitlines()
+    assert len(told) >= 12 and max(len(line) for text in told for line in text.splitlines()) < 90
+
+
+def test_settings_that_no_line_joins_are_drawn_as_bars() -> None:
+    runs = [made_up({"model.w": w, "model": f"liquid{n}"}, n) for n, w in enumerate((1, 1, 2, 2, 3, 3))]
+    comparison = compare(runs, [], None)
+    (axes,) = comparison.figure().axes
+    assert comparison.against is None and len(axes.patches) == 6
+    assert [text.get_text() for text in axes.get_xticklabels()][:2] == [
+        "liquid0",
+        "liquid1",
+    ]  # which tells model.w, too
+    assert len(compare(runs, [], "model.w").figure().axes[0].patches) == 0  # asked for, a number has its axis
+
+
+def test_what_dynamics_tells_last_is_in_its_table() -> None:
+    run = made_up({"model.gain": 1}, 0.5)
+    run.data.metrics = {
+        "liquid/rate_hz": 3.0,
+        "liquid/silent_neurons": 1,
+        "avalanche/size_exponent": 1.5,
+        "kernel/score": 7,
+    }
+    assert compare([run], [], None).metrics == ("liquid/rate_hz", "avalanche/size_exponent", "kernel/score")
 
 
 def test_a_table_shows_the_test_part_unless_asked() -> None:
@@ -191,8 +247,7 @@ def test_several_metrics_are_drawn_below_each_other() -> None:
 def test_what_varies_along_with_the_axis_makes_no_lines_of_its_own() -> None:
     pairs = [made_up({"model.n": n, "model.gain": 15 / n, "data": d}, n) for n in (1, 10, 100) for d in ("a", "b")]
     comparison = compare(pairs, [], "model.n")
-    (axes,) = comparison.figure().axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["data=a", "data=b"]
+    assert legend_of(comparison.figure()) == ["data=a", "data=b"]
 
 
 def test_a_zero_has_its_place_on_a_logarithmic_axis() -> None:

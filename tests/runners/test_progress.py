@@ -23,6 +23,15 @@ def test_plain_lines_come_no_more_often_than_asked_and_at_the_end() -> None:
     assert stream.getvalue().startswith("INIT: done in 0.0 s (") and "snippets/s)" in stream.getvalue()
 
 
+def test_a_job_among_others_tells_its_name_in_plain_lines_even_on_a_terminal() -> None:
+    progress = Progress(stream := Terminal(), name="[job 3]")
+    with progress.phase("INIT", total=2) as advance:
+        advance(2)
+    progress.warn("the liquid is silent")
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("[job 3] INIT: done in") and second == "[job 3] warning: the liquid is silent"
+
+
 def test_a_plain_line_tells_amount_rate_and_time_left() -> None:
     stream = io.StringIO()
     with Progress(stream, interval_s=0).phase("RUN", unit="samples") as advance:

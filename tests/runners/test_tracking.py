@@ -21,7 +21,9 @@ from mlflow.exceptions import MlflowException
 
 from runners.check import UserError
 from runners.cli import PROGRAM
+from runners.compose import Source
 from runners.context import job_hash
+from runners.plan import make_plan
 from runners.provenance import process_is_gone, provenance
 from runners.run_names import RunLabel, flatten, run_name
 from runners.store import open_store
@@ -359,6 +361,26 @@ def test_equal_work_has_one_name_whatever_the_paths_threads_or_tracking() -> Non
     same = {"model": {"b": 2, "a": 1}, "seed": 0, "threads": 2, "paths": {"home": "y"}, "tracking": {"name": "z"}}
     assert job_hash(config) == job_hash(same)
     assert job_hash(config) != job_hash(config | {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("typed", "told", "untold"),
+    [
+        ((), {"model", "data", "readout"}, {"system"}),
+        (("runner=dynamics",), {"model", "data"}, {"readout"}),
+        (("model=rram_lsm", "runner=dynamics"), {"model", "data", "device"}, {"readout"}),
+        (("runner=evaluate", "model=rram_lsm"), {"data"}, {"model", "readout", "device"}),
+        (("runner=md",), {"system", "md"}, {"model", "data", "training"}),
+    ],
+)
+def test_a_run_does_not_tell_sections_that_its_runner_does_not_need(
+    typed: tuple[str, ...], told: set[str], untold: set[str]
+) -> None:
+    cfg = Source().compose(list(typed))
+    plan = make_plan(cfg, cfg.hydra)
+    sections = {key.partition(".")[0] for key in plan.params}
+    assert told <= sections and not untold & sections
+    assert not untold & {tag.removeprefix("lsmrun.") for tag in plan.tags}
 
 
 def test_long_values_are_cut_and_nested_keys_joined(home: Path) -> None:

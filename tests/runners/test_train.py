@@ -50,7 +50,11 @@ def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, ho
 
     status, out, err = lsmrun("runner=evaluate", f"checkpoint={run.info.run_id}", "runner.pictures=false")
     assert status == 0, err
-    again = runs_in(home)[-1].data.metrics
+    scored = runs_in(home)[-1]
+    told = ("model", "model.network.width", "training", "data.n_train", "seed")
+    assert [scored.data.params[k] for k in told] == [run.data.params[k] for k in told]
+    assert scored.data.tags["lsmrun.model"] == "mlff" and scored.info.run_name == "mlff pictures=false"
+    again = scored.data.metrics
     assert {n: again[n] for n in names} == pytest.approx({n: metrics[n] for n in names}, rel=1e-5)
 
     folder = next(home.glob("hydra/*/*/model"))

@@ -88,6 +88,16 @@ def test_images_drive_the_liquid_as_mnist_does_unless_told_otherwise(tmp_path):
     assert Files(path=str(tmp_path)).load(tmp_path, 0, maximum=0.1).notes["events_per_ms"] == pytest.approx(10)
 
 
+def test_images_too_sparse_for_the_drive_asked_for_say_what_is_left_of_it(tmp_path):
+    dots = np.zeros((28, 28), np.uint8)
+    dots[10, 4:10] = 200
+    write_tree(tmp_path, {f"{c}/{k}.png": png_bytes(dots) for c in "ab" for k in range(5)})
+    notes = load(tmp_path).notes
+    assert notes["events_per_ms"] == pytest.approx(6)  # one a ms from each of the bright pixels
+    assert "6 events per ms on average, not 19.95" in notes["warning"]
+    assert "warning" not in load(tmp_path, events_per_ms=6.0).notes
+
+
 def test_dark_ink_on_light_paper_gets_a_warning_that_inverting_removes(tmp_path):
     paper = np.full((28, 28), 250, np.uint8)
     paper[5:20, 10:14] = 5

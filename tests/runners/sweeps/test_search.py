@@ -121,10 +121,13 @@ def test_a_failing_trial_is_recorded_and_the_search_goes_on(toy, home: Path) -> 
     assert "RuntimeError: the toy broke" in err and "of 5 jobs failed" in err
 
 
-def test_a_run_without_the_metric_is_told(toy, home: Path) -> None:
-    status, _, err = toy(*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=1", "hydra.sweeper.metric=valid/acuracy")
-    assert status == 1
-    assert "hydra.sweeper.metric=valid/acuracy: the run recorded no such metric; did you mean valid/accuracy?" in err
+def test_a_metric_that_no_run_has_ends_the_search_after_one_trial(toy, home: Path) -> None:
+    status, _, err = toy(*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=3", "hydra.sweeper.metric=valid/acuracy")
+    assert status == 2
+    said = "hydra.sweeper.metric=valid/acuracy: the run recorded no such metric; did you mean valid/accuracy?"
+    of_job, of_search = err.splitlines()
+    assert said in of_job and of_search.startswith(f"lsmrun: error: {said}") and "the search ends here" in of_search
+    assert [r.info.status for r in runs_in(home)] == ["FAILED", "FINISHED"]  # the search and its one trial
 
 
 def test_a_killed_search_runs_the_interrupted_trial_again_in_the_same_runs(toy, toy_conf: Path, home: Path) -> None:

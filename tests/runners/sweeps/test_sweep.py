@@ -60,7 +60,7 @@ def test_a_sweep_started_again_skips_what_is_finished_and_goes_on_in_the_same_pa
     status, out, _ = toy(*arguments)
     assert status == 1
     assert f"going on with the MLflow run {before[5].info.run_id}" in out
-    assert "skipping 2 of 3 jobs" in out
+    assert "skipping 2 of 3 jobs" in out and "sweep of 3 jobs: 1 ran now, 2 were finished before; to look" in out
     assert "[job 1] gain=2" in out and "[job 0]" not in out and "[job 2]" not in out
     (again,) = runs_in(home)[9:]
     assert again.data.tags["mlflow.parentRunId"] == before[5].info.run_id
@@ -95,8 +95,11 @@ def test_parallel_workers_share_the_cores_and_tell_errors_at_once(home: Path, to
     first = process.stderr.readline()
     assert process.poll() is None  # it is told while the sweep goes on
     assert first.startswith("lsmrun: error: job ") and "gain=2): RuntimeError: the toy broke (log: " in first
-    _, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1
+    *of_jobs, last = out.rstrip().splitlines()
+    assert last.startswith("sweep of 4 runs; ") and sum("INIT: done" in line for line in of_jobs) == 2
+    assert all(line.startswith(tuple(f"[job {k}] " for k in range(4))) for line in of_jobs), out
     assert err.rstrip().splitlines()[-1].startswith("lsmrun: error: 2 of 4 jobs failed")
     parent, *children = runs_in(home)
     assert parent.info.status == "FAILED"
