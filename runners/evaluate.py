@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Evaluate:
-    """`checkpoint=` names the model, `data=` another data set of the same form."""
+    """`checkpoint=` names the model, `data=` another data set of the same form, keys of `data` alone change its own."""
 
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
-    needs: ClassVar[tuple[str, ...]] = ("data",)
+    needs: ClassVar[tuple[str, ...]] = ()  # the checkpoint tells what `data` is to be
 
     def prepare(self, context: Context) -> tuple[Any, Any]:
         """Open the model and load the test data before a run exists."""
@@ -53,7 +53,7 @@ class Evaluate:
 def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
     model = open_model(context)
     asked = any(typed.lstrip("+").startswith(("data=", "data.", "experiment=")) for typed in context.overrides)
-    source = context.data if asked else build(model.config["data"], "data")
+    source = build(context.config["data"] if asked else model.config["data"], "data")
     maximum = model.encoding.get("maximum")
     with context.phase("data") as advance:
         dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
@@ -86,8 +86,8 @@ def _score_samples(context: Context, model: SavedModel, dataset: Dataset, *, pic
 
 def _prepare_frames(context: Context) -> tuple[SavedForceField, LabelSet]:
     saved = open_force_field(context)
-    source = frames_only(context, saved_data(context, saved))
-    labels = load_labels(context, source, {"checkpoint": saved.dispersion})
+    source = frames_only(context, saved_data(context, saved, to_score=True))
+    labels = load_labels(context, source, {"checkpoint": saved.dispersion}, to_score=True)
     for frame in labels.test or labels.valid or labels.train:
         saved.model.check_elements(_numbers(frame))
     return saved, labels
