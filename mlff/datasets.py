@@ -124,7 +124,7 @@ class FrameFiles:
             train, test = self._hold_out(train, self.test_fraction, "test part", 0)
         if train and not valid and self.valid_fraction:
             train, valid = self._hold_out(train, self.valid_fraction, "split", seed)
-        train = self._fewer(train, seed)
+        train = self._fewer(train, seed) if train else []
         if self.n_test is not None and self.n_test < len(test):
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)

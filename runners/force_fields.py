@@ -187,7 +187,8 @@ def _changed(own: dict[str, Any], section: Mapping[str, Any], typed: Sequence[st
         if OmegaConf.select(changed, key, default=KeyError) is KeyError:
             raise UserError(unknown_key("data", key, OmegaConf.select(given, key), list(own)))
         OmegaConf.update(changed, key, OmegaConf.select(given, key), merge=False)
-    return {str(key): value for key, value in dict(OmegaConf.to_container(changed)).items()}
+    plain: Any = OmegaConf.to_container(changed)
+    return {str(key): value for key, value in plain.items()}
 
 
 def data_keys(context: Context) -> list[str]:
