@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from runners.check import UserError, build
+from runners.check import UserError, build, find_target
 from runners.force_fields import (
     KEY_RESULTS,
     SavedForceField,
@@ -53,7 +53,10 @@ class Evaluate:
 def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
     model = open_model(context)
     asked = any(typed.lstrip("+").startswith(("data=", "data.", "experiment=")) for typed in context.overrides)
-    source = build(context.config["data"] if asked else model.config["data"], "data")
+    section = context.config["data"] if asked else model.config["data"]
+    if getattr(find_target(section["_target_"], "data"), "kind", None) == "frames":
+        raise UserError(f"data={context.choices.get('data')}: are frames for force fields, and the checkpoint is a liquid")
+    source = build(section, "data")
     maximum = model.encoding.get("maximum")
     with context.phase("data") as advance:
         dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
