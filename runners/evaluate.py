@@ -55,7 +55,9 @@ def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
     asked = any(typed.lstrip("+").startswith(("data=", "data.", "experiment=")) for typed in context.overrides)
     section = context.config["data"] if asked else model.config["data"]
     if getattr(find_target(section["_target_"], "data"), "kind", None) == "frames":
-        raise UserError(f"data={context.choices.get('data')}: are frames for force fields, and the checkpoint is a liquid")
+        raise UserError(
+            f"data={context.choices.get('data')}: are frames for force fields, and the checkpoint is a liquid"
+        )
     source = build(section, "data")
     maximum = model.encoding.get("maximum")
     with context.phase("data") as advance:
