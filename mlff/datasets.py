@@ -88,7 +88,7 @@ class FrameFiles:
         """Find, read, check and split the frames; the same `seed` gives the same parts.
 
         Raises `FileNotFoundError` that says where was looked, `ValueError` for frames that cannot be used. Test files
-        that are missing leave the test part empty and a `warning`.
+        that are missing leave the test part empty and a `warning`. No training files at all are for scoring alone.
         """
         seed = seed if self.split_seed is None else self.split_seed
         checksums: dict[str, str] = {}
@@ -105,19 +105,26 @@ class FrameFiles:
 
         read(self.isolated)
         train, valid = read(self.train), read(self.valid)
-        if not train:
+        if self.train and not train:
             raise ValueError(f"{self.name}: no frames in {self.train}")
         labels = all_labels([*train, *valid])
         test, warning = [], ""
         try:
             test = read(self.test, frozenset(self.keys.listed))
         except OSError as error:
+            if not train:
+                raise
             warning = f"no test frames ({error}); what is called an error is that of the validation part"
-        if not self.test and self.test_fraction:
+        if not (train or test):
+            raise ValueError(f"{self.name}: no frames in {self.test or 'test, and no training files'}")
+        if test and not any(frame.labels for frame in test):
+            present = ", ".join(test[0].keys) or "none"
+            raise ValueError(f"{test[0].name}: has no label under the names of data.keys (keys present: {present})")
+        if train and not self.test and self.test_fraction:
             train, test = self._hold_out(train, self.test_fraction, "test part", 0)
-        if not valid and self.valid_fraction:
+        if train and not valid and self.valid_fraction:
             train, valid = self._hold_out(train, self.valid_fraction, "split", seed)
-        train = self._fewer(train, seed)
+        train = self._fewer(train, seed) if train else []
         if self.n_test is not None and self.n_test < len(test):
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)

@@ -22,7 +22,7 @@ from runners.force_fields import (
     saved_data,
     write_force_field,
 )
-from runners.systems import Target, load_system, size_of, target_of
+from runners.systems import Target, load_system, size_of, target_of, tell_composition
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -167,6 +167,8 @@ def _tell_targets(context: Context, p: _Prepared) -> None:
             f"{target.name}: {target.density_g_cm3:.4f} g/cm3 at {target.temperature_K:g} K ({target.source}); {what}; "
             f"box of {counts}"
         )
+        system = target.system
+        tell_composition(context, system, f"'runner.sizes=[\"{system.name}={{}}\"]'", f"{system.name}_")
 
 
 def _report(context: Context, p: _Prepared, first: Round, best: Round, after: dict[str, Run]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -100,8 +100,11 @@ def find_target(path: Any, key: str) -> Callable[..., Any]:
 
 def construct(target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
     """`target(**values)`, with whatever is wrong with the values told in one line; raises `UserError`."""
-    if pydantic_fields(target) is None:
+    fields = pydantic_fields(target)
+    if fields is None:
         _check_signature(target, values, key)
+    else:
+        values = {k: _declared(v, fields[k].annotation, f"{key}.{k}") if k in fields else v for k, v in values.items()}
     try:
         return target(**values)
     except ValidationError as error:
@@ -110,6 +113,16 @@ def construct(target: Callable[..., Any], values: dict[str, Any], key: str) -> A
         raise
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{key}: {one_line(error)}") from error
+
+
+def _declared(value: Any, annotation: Any, key: str) -> Any:
+    """Plain mappings as objects of the class that a field is declared with: they need no `_target_`."""
+    if isinstance(value, list) and get_origin(annotation) is list:
+        (each,) = get_args(annotation)
+        return [_declared(one, each, f"{key}.{i}") for i, one in enumerate(value)]
+    if isinstance(value, Mapping) and pydantic_fields(annotation) is not None:
+        return construct(annotation, dict(value), key)
+    return value
 
 
 def check_kinds(model: Any, data: Any, choices: Mapping[str, str], targets: Callable[[], Mapping[str, str]]) -> None:

@@ -45,14 +45,15 @@ def _help(typed: Sequence[str]) -> int:
 
 def _dispatch(typed: list[str]) -> int:
     """Check what was typed, then let Hydra run it."""
-    from runners.compose import Source, implied, let_open
+    from runners.compose import Source, implied, let_open, quoted
 
     args = _parse(typed)
     flags = [word for word in typed if word not in set(args.overrides)]
-    args.overrides = [let_open(override) for override in args.overrides]
+    args.overrides = [let_open(quoted(override)) for override in args.overrides]
     args.overrides += implied(args.overrides)
-    typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     source = Source(args.config_dir, args.config_name or "config")
+    args.overrides = source.add_left_out(args.overrides)
+    typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
     if args.multirun and (args.cfg or args.info):
         from runners.check import UserError
 

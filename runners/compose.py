@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runners.check import UserError, one_line
-from runners.explain import show, unknown_key
+from runners.check import UserError, find_target, one_line
+from runners.explain import pydantic_fields, show, unknown_key
 from runners.options import Groups, find_groups, nearest, suggest
 from runners.paths import home_folder
 
@@ -50,6 +51,8 @@ IMPLIED: dict[tuple[str, ...], str] = {
     **{("model=rram_lsm", f"data={data}"): "readout=linear_probe_ntidigits" for data in ("ntidigits", "fsdd")},
 }
 """Choices that together say what another one is, where neither it nor an experiment is typed."""
+OF_FRAMES = ("train", "valid", "test", "isolated", "keys", "units", "dispersion")
+"""Keys of `data` that only frames have: where a saved model is evaluated they say that it is a force field."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,22 @@ class Source:
                 return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
             raise self._explain(overrides, error) from error
+
+    def add_left_out(self, overrides: Sequence[str]) -> list[str]:
+        """`overrides` with a `+` before keys that the class of a user's own section takes and its YAML leaves out.
+
+        Hydra changes only what a YAML shows; those that come with the package show everything.
+        """
+        groups = find_groups(self.config_dir)
+        keys = {o: o.partition("=")[0] for o in overrides}
+        typed = [o for o, key in keys.items() if "." in key and key[0] not in "+~" and not key.startswith("hydra.")]
+        if self.config_dir is None or not typed:
+            return list(overrides)
+        try:
+            known = self.compose([o for o, key in keys.items() if key in groups])
+        except UserError:
+            return list(overrides)  # told by whoever composes all of it
+        return [f"+{o}" if o in typed and _is_left_out(known, keys[o]) else o for o in overrides]
 
     @contextlib.contextmanager
     def multirun(self, overrides: Sequence[str]) -> Iterator[tuple[HydraContext, DictConfig]]:
@@ -109,6 +128,9 @@ def implied(overrides: Sequence[str]) -> list[str]:
     """What follows from the choices that are typed (`IMPLIED`)."""
     found = {other for choices, other in IMPLIED.items() if set(choices) <= set(overrides)}
     typed = {o.partition("=")[0] for o in overrides}
+    of_frames = any(t.startswith("data.") and t.split(".")[1] in OF_FRAMES for t in typed)
+    if "runner=evaluate" in overrides and of_frames and "model" not in typed:
+        found.add("data=frames")
     return sorted(o for o in found if o.partition("=")[0] not in typed and "experiment" not in typed)
 
 
@@ -116,6 +138,15 @@ def let_open(override: str) -> str:
     """The override as Hydra wants it where new names are welcome: `tracking.tags.team=red` with a `++` before it."""
     key = override.partition("=")[0]
     return f"++{override}" if any(key == open_ or key.startswith(f"{open_}.") for open_ in OPEN_MAPPINGS) else override
+
+
+def quoted(override: str) -> str:
+    """The override with quotes around what holds an equals sign in a plain list, as Hydra wants it: `[F6P=-1]`."""
+    key, equals, value = override.partition("=")
+    if not re.fullmatch(r"\[[^][{}()'\"\\\\$]*=[^][{}()'\"\\\\$]*\]", value):
+        return override
+    entries = [f'"{e.strip()}"' if "=" in e else e for e in value[1:-1].split(",")]
+    return f"{key}{equals}[{','.join(entries)}]"
 
 
 def parse(text: str, groups: Groups) -> Override:
@@ -180,6 +211,21 @@ def _check_is_used(parsed: Sequence[Override], groups: Groups, error: Exception)
             )
 
 
+def _is_left_out(known: DictConfig, key: str) -> bool:
+    """Whether the class of a section takes this key, and the section does not show it."""
+    section, _, name = key.rpartition(".")
+    node = OmegaConf.select(known, section, default=None)
+    return isinstance(node, DictConfig) and name not in node and name in _taken(node, section)
+
+
+def _taken(node: DictConfig, section: str) -> list[str]:
+    """Keys that the class of a section takes, as far as it says so."""
+    try:
+        return list(pydantic_fields(find_target(node["_target_"], section)) or {}) if "_target_" in node else []
+    except UserError:
+        return []
+
+
 def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     key = override.key_or_group
     if key in groups or override.is_add() or key.startswith("hydra/"):
@@ -194,7 +240,8 @@ def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     if value is not KeyError or (isinstance(parent, DictConfig) and name in parent):  # ??? is a key without a value
         return
     if isinstance(parent, DictConfig) and section:
-        raise UserError(unknown_key(section, name, override.value(), [str(k) for k in parent if k != "_target_"]))
+        allowed = dict.fromkeys([*(str(k) for k in parent if k != "_target_"), *_taken(parent, section)])
+        raise UserError(unknown_key(section, name, override.value(), list(allowed)))
     config = resolve(known)
     top = sorted({*config, *groups})
     hint = suggest(key, top, shown=20, also=flat_keys(config))

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from runners.check import UserError, build
+from runners.check import UserError, build, find_target
 from runners.context import Subject
 from runners.force_fields import (
     KEY_RESULTS,
     SavedForceField,
+    data_section,
     frames_only,
     is_force_field,
     load_labels,
     log_labels,
+    means_own_data,
     open_force_field,
     record_errors,
     saved_data,
@@ -38,11 +40,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Evaluate:
-    """`checkpoint=` names the model, `data=` another data set of the same form."""
+    """`checkpoint=` names the model, `data=` another data set of the same form, keys of `data` alone change its own."""
 
     pictures: Annotated[bool, Field(description="draw and store pictures")] = True
 
-    needs: ClassVar[tuple[str, ...]] = ("data",)
+    needs: ClassVar[tuple[str, ...]] = ()  # the checkpoint tells what `data` is to be
 
     def prepare(self, context: Context) -> tuple[Any, Any]:
         """Open the model and load the test data before a run exists."""
@@ -53,8 +55,11 @@ class Evaluate:
     def subject(self, context: Context) -> Subject:
         """The model that is scored, with its own seed; the data are its own unless others are typed."""
         model, _ = context.prepared
-        seed = model.network.seed if isinstance(model, SavedModel) else None
-        return subject_of(context, model.config, model.choices, seed)
+        if isinstance(model, SavedModel):
+            own = not data_typed(context)
+            return subject_of(model.config, model.choices, own_data=own, seed=model.network.seed)
+        config = {**model.config, "data": data_section(context, model)}
+        return subject_of(config, model.choices, own_data=means_own_data(context, model))
 
     def run(self, context: Context) -> dict[str, float]:
         """Score the test part; without one, and for force fields only, the validation part."""
@@ -68,7 +73,12 @@ class Evaluate:
 def _prepare_samples(context: Context) -> tuple[SavedModel, Dataset]:
     model = open_model(context)
     asked, maximum = data_typed(context), model.encoding.get("maximum")
-    source = context.data if asked else build(model.config["data"], "data")
+    section = context.config["data"] if asked else model.config["data"]
+    if getattr(find_target(section["_target_"], "data"), "kind", None) == "frames":
+        raise UserError(
+            f"data={context.choices.get('data')}: are frames for force fields, and the checkpoint is a liquid"
+        )
+    source = build(section, "data")
     try:
         with context.phase("data") as advance:
             dataset = source.load(context.data_root, model.network.seed, progress=advance, maximum=maximum)
@@ -107,9 +117,9 @@ def _score_samples(context: Context, model: SavedModel, dataset: Dataset, *, pic
 
 def _prepare_frames(context: Context) -> tuple[SavedForceField, LabelSet]:
     saved = open_force_field(context)
-    source = frames_only(context, saved_data(context, saved))
+    source = frames_only(context, saved_data(context, saved, to_score=True))
     try:
-        labels = load_labels(context, source, {"checkpoint": saved.dispersion})
+        labels = load_labels(context, source, {"checkpoint": saved.dispersion}, to_score=True)
     except OSError as error:
         if data_typed(context):
             raise

@@ -83,8 +83,11 @@ class Export:
 
     def _charges(self, saved: SavedForceField) -> tuple[dict[str, float], dict[str, float]]:
         """Charges of molecules for the file, and those of known ions that the model has never met. Raises `UserError`."""
+        import numpy as np
+        from ase.data import chemical_symbols
+
         from mlff.export import ions_of, keeps_molecules
-        from mlff.system.ions import changed_charges
+        from mlff.system.ions import changed_charges, composition
 
         stated = self.molecule_charges or {}
         if stated and self.form == "weights":
@@ -102,6 +105,12 @@ class Export:
         except ValueError as error:
             raise UserError(f"runner.molecule_charges: {error}") from error
         for n, q in stated.items():
+            if strange := set(np.flatnonzero(composition(n)).tolist()) - _trained(saved.model):
+                symbols = " ".join(chemical_symbols[z] for z in sorted(strange))
+                raise UserError(
+                    f"runner.molecule_charges={{{n}: {q:g}}}: the model was not trained on {symbols}; "
+                    f"its elements are {_symbols(saved.model)}"
+                )
             if learned is not None and q and q not in learned:
                 told = _listed(learned)
                 raise UserError(f"runner.molecule_charges={{{n}: {q:g}}}: the model was trained on {told} e only")
@@ -141,9 +150,7 @@ class Export:
         return buffer.getvalue()
 
     def _told(self, model: ForceField, target: Path) -> list[str]:
-        from ase.data import chemical_symbols
-
-        symbols = " ".join(s for z, s in enumerate(chemical_symbols[: len(model.trained)]) if model.trained[z])
+        symbols = _symbols(model)
         if self.form == "weights":
             return [f"{target}: {sum(t.numel() for t in model.state_dict().values()):,} numbers; elements {symbols}"]
         p = model.parameters_of
@@ -155,6 +162,16 @@ class Export:
             f"pair_coeff {target.name} ELEMENTS     one for each atom type, of: {symbols}",
         ]
         return [*lines, "kspace_style pppm 1e-6"] if p.charges else lines
+
+
+def _trained(model: ForceField) -> set[int]:
+    return {z for z in range(len(model.trained)) if model.trained[z]}
+
+
+def _symbols(model: ForceField) -> str:
+    from ase.data import chemical_symbols
+
+    return " ".join(chemical_symbols[z] for z in sorted(_trained(model)))
 
 
 def _listed(charges: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ what the labels were (`labels`), so that they are never compared with others tha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.check import UserError, build
-from runners.models import ABOUT, ARRAYS, data_typed, locate, locate_checkpoint, own_choices
+from runners.explain import unknown_key
+from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint, own_choices
 
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
@@ -137,13 +138,18 @@ def frames_only(context: Context, data: Any) -> Any:
     return data
 
 
-def load_labels(context: Context, data: Any, learned: Mapping[str, str] | None = None) -> LabelSet:
+def load_labels(
+    context: Context, data: Any, learned: Mapping[str, str] | None = None, *, to_score: bool = False
+) -> LabelSet:
     """Read and split a label set; belongs into a runner's `prepare`, since its errors are the user's.
 
     `learned`: whether the labels of models that meet these contain dispersion, by the model's name; all must agree.
+    A set without training files is only good `to_score`.
     """
     from mlff.training.trainable import check_dispersion
 
+    if not (data.train or to_score):
+        raise UserError("data.train: has no value; give data.train=...")
     learned = learned or {}
     check_dispersion({**learned, data.name: data.dispersion})
     try:
@@ -167,16 +173,57 @@ def _fetch(name: str, sha256: str, url: str, folder: Path) -> Path:
         raise FileNotFoundError(f"{told}; go online, or put it there by hand (sha256 {sha256})") from error
 
 
-def saved_data(context: Context, saved: SavedForceField) -> Any:
-    """The data that were typed, else those that the model was trained on; raises `UserError` where it has none.
+def saved_data(context: Context, saved: SavedForceField, *, to_score: bool = False) -> Any:
+    """The data that were typed, else those that the model was trained on, with the keys of `data` that were typed.
 
-    Where both are the same, so are the frames held out: a model is not judged by frames that it has learned.
+    Where both are the same, so are the frames held out: a model is not judged by frames that it has learned. Test files
+    that are typed are enough `to_score` a model. Raises `UserError` where it has no data.
     """
-    if data_typed(context):
-        return own_split(context.data, saved)
-    if "data" not in saved.config:
+    section = data_section(context, saved)
+    if to_score and "test" in data_keys(context) and section.get("test"):
+        own = {"train": section["train"] if "train" in data_keys(context) else [], "valid": [], "isolated": []}
+        section = {**section, **own}
+    return own_split(build(section, "data"), saved)
+
+
+def data_section(context: Context, saved: SavedForceField) -> dict[str, Any]:
+    """What `saved_data` is built from: the option that was typed, else the checkpoint's own with the keys that were typed."""
+    section, own = context.config["data"], saved.config.get("data")
+    if not means_own_data(context, saved):
+        return dict(section)
+    if own is None:
         raise UserError(f"checkpoint={context.checkpoint}: does not say what it was trained on; give data=...")
-    return own_split(build(saved.config["data"], "data"), saved)
+    return _changed(own, section, data_keys(context))
+
+
+def means_own_data(context: Context, saved: SavedForceField) -> bool:
+    """Whether the checkpoint's own data are meant, as they are or with the keys of `data` that were typed.
+
+    `data=frames` without training files means them as well: it says nothing but what is typed.
+    """
+    if not any(o.lstrip("+").startswith(("data=", "experiment=")) for o in context.overrides):
+        return True
+    bare = context.choices.get("data") == "frames" and context.config["data"]["train"] == "???"
+    return bare and saved.config.get("data") is not None
+
+
+def _changed(own: dict[str, Any], section: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
+    """The checkpoint's own section with typed keys; raises `UserError` for one that frames do not have."""
+    from omegaconf import OmegaConf
+
+    changed, given = OmegaConf.create(own), OmegaConf.create(dict(section))
+    for key in typed:
+        if OmegaConf.select(changed, key, default=KeyError) is KeyError:
+            raise UserError(unknown_key("data", key, OmegaConf.select(given, key), list(own)))
+        OmegaConf.update(changed, key, OmegaConf.select(given, key), merge=False)
+    plain: Any = OmegaConf.to_container(changed)
+    return {str(key): value for key, value in plain.items()}
+
+
+def data_keys(context: Context) -> list[str]:
+    """Keys of `data` that were typed, without the `data.` before them."""
+    keys = [o.lstrip("+").partition("=")[0] for o in context.overrides]
+    return [key.removeprefix("data.") for key in keys if key.startswith("data.")]
 
 
 def own_split(data: Any, saved: SavedForceField) -> Any:
@@ -190,12 +237,12 @@ def own_split(data: Any, saved: SavedForceField) -> Any:
 
 def config_of(context: Context, saved: SavedForceField) -> dict[str, Any]:
     """The configuration to save with a model that learned from `saved_data`: these are its data, typed or not."""
-    return context.config if data_typed(context) else {**context.config, "data": saved.config["data"]}
+    return {**context.config, "data": data_section(context, saved)}
 
 
 def choices_of(context: Context, saved: SavedForceField) -> dict[str, str]:
     """The choices that belong to `config_of`."""
-    if data_typed(context):
+    if not means_own_data(context, saved):
         return context.choices
     others = {group: option for group, option in context.choices.items() if group != "data"}
     return others | {group: option for group, option in saved.choices.items() if group == "data"}

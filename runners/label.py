@@ -18,6 +18,7 @@ from mlff.labels.perturbation import Perturbation
 from runners.check import UserError
 from runners.checkpoint import Cache, cache_key
 from runners.explain import show
+from runners.systems import tell_composition
 
 if TYPE_CHECKING:
     from mlff.labels.labelling import LabelledClusters
@@ -84,6 +85,8 @@ class Label:
             f"{len(p.clusters)} clusters of {atoms:.0f} atoms on average ({p.duplicates} duplicates dropped); "
             f"{context.labels.title}, dispersion: {context.labels.dispersion}"
         )
+        if not (self.clusters or self.boxes):
+            tell_composition(context, context.system)
         chosen, results = self._chosen(context, p)
         if chosen:
             labelled = self._label(context, chosen)

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
 from runners.simulation import Models, Stretch, open_models, start_box
+from runners.systems import tell_composition
 
 if TYPE_CHECKING:
     from mlff.dynamics.trajectory import Thermo
@@ -65,6 +66,7 @@ class MolecularDynamics:
             f"{p.box.density_g_cm3:.3f} g/cm3; {context.md.ensemble} by {self.engine} at {target:g} K "
             f"for {context.md.length_ps:g} ps"
         )
+        tell_composition(context, context.system)
         if p.box.charges:
             told = ", ".join(f"{name} {charge:+g}" for name, charge in p.box.charges.items())
             context.progress.say(f"charges in e: {told}; all other species neutral")

@@ -148,9 +148,9 @@ def data_typed(context: Context) -> bool:
 
 
 def subject_of(
-    context: Context, config: Mapping[str, Any], choices: Mapping[str, str], seed: int | None = None
+    config: Mapping[str, Any], choices: Mapping[str, str], *, own_data: bool, seed: int | None = None
 ) -> Subject:
-    """A saved model as what a run is about: what the runner that made it needed, and its data unless others are typed.
+    """A saved model as what a run is about: what the runner that made it needed, and its data if these are meant.
 
     `seed` is the one that it was made with, if that is not the one of its `config`.
     """
@@ -159,7 +159,7 @@ def subject_of(
     except (UserError, KeyError, TypeError):  # made by a user's own class that is not there
         needs = NEEDS
     told = [key for key in needs if key in SECTIONS and key not in ("data", "system", "md")]
-    if not data_typed(context):
+    if own_data:
         told += ["data", "experiment"]
         choices = {"data": str(config.get("data", {}).get("name", "")), **choices}  # earlier versions kept no choices
     return Subject(config if seed is None else {**config, "seed": seed}, choices, (*told, "seed"))

@@ -18,6 +18,7 @@ import numpy as np
 from runners.check import UserError
 from runners.progress import format_seconds
 from runners.simulation import Models, Stretch
+from runners.systems import tell_composition
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -127,6 +128,7 @@ class Simulation:
             f"{self.boxes[0].composition}: {len(atoms)} atoms, {len(self.boxes)} replicas; {simulated:g} ps in all, "
             f"{1000 * seconds:.1f} ms a step: about {format_seconds(steps * seconds)}, less what is there already"
         )
+        tell_composition(self.context, self.context.system)
         for name, error in self._expected().items():
             what = f"± {100 * error:.1f} %" if error <= 0.5 else "will not be resolved"
             say(f"  expected 95 % error of {name}: {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,14 @@ from runners.checkpoint import Cache, Throttle, cache_key, code_digest, fingerpr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mlff.alignment.aligner import Aligner
-    from mlff.alignment.pressure import Measured
+    from mlff.alignment.pressure import Measured, Moved
     from mlff.alignment.terms import Alignment, Effect, Liquid
     from mlff.datasets import LabelSet
+    from mlff.dynamics.trajectory import Thermo
     from mlff.model import ForceField
     from mlff.training.batches import ReadyFrame
     from runners.context import Context
@@ -39,6 +44,8 @@ class Rounds:
     def __init__(self, context: Context, alignment: Alignment, labels: LabelSet, runs: Densities) -> None:
         self.context, self.alignment, self.labels, self.runs = context, alignment, labels, runs
         self.asked: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
+        """Part of the change that the last alignment has made, by liquid."""
         self.caches: list[Cache] = []
 
     def close(self, index: int, model: ForceField, found: Mapping[str, Run], targets: Sequence[Target]) -> Round:
@@ -79,26 +86,59 @@ class Rounds:
         return self._aligned(index, last.model, liquids)
 
     def check_sign(self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float) -> None:
-        """Short runs of old and new model from the same start; raises `ValueError` if densities went the wrong way."""
-        from mlff.alignment.pressure import check_direction
+        """Short runs of old and new model from the same start; raises `ValueError` if densities went the wrong way.
 
-        names, changes, moved = [], [], []
-        for t in targets:
-            change = self.asked[t.name]
-            if not change:
-                continue
-            pair = [
-                self.runs.again(t, m, first.runs[t.name], f"sign {which}", length_ps)
-                for which, m in (("before", first.model), ("after", model))
-            ]
-            densities = [_late_density(run) for run in pair]
-            names.append(t.name)
-            changes.append(change)
-            moved.append(densities[1] - densities[0])
-        check_direction(names, changes, moved)
-        told = ", ".join(f"{n} {m:+.4f} g/cm3 for {c:+.0f} atm" for n, m, c in zip(names, moved, changes, strict=True))
-        self.context.progress.say(f"sign and unit are right: in {length_ps:g} ps {told}")
-        self.context.tracker.metrics({f"sign/{n}_moved_g_cm3": m for n, m in zip(names, moved, strict=True)})
+        A run too short to tell, by the noise of the two or by how fast a volume follows, is told with the length that
+        would decide.
+        """
+        from mlff.alignment.pressure import verdict
+
+        changed = [t for t in targets if self.asked[t.name]]
+        if not changed:
+            return
+        slowest = max(self._slowest_ps(first.runs[t.name], t.temperature_K) for t in changed)
+        moves = [self._moved(t, first, model, length_ps, slowest) for t in changed]
+        found, told = verdict(moves, length_ps, slowest), "; ".join(map(str, moves))
+        self.context.tracker.metrics({f"sign/{m.name}_moved_g_cm3": m.moved for m in moves})
+        self.context.tracker.metrics({f"sign/{m.name}_expected_g_cm3": m.expected for m in moves})
+        self.context.tracker.metrics({f"sign/{m.name}_error_g_cm3": m.error for m in moves})
+        if found.right is False:
+            raise ValueError(
+                f"the pressure change has the wrong sign or unit ({told}): more pressure must lower a density, by about "
+                "what the compressibility says"
+            )
+        if found.right:
+            self.context.progress.say(f"sign and unit are right: in {length_ps:g} ps {told}")
+            return
+        way = f"runner.check_ps={found.decides_ps:.2g} would decide" if found.decides_ps < 1e6 else "nothing was moved"
+        self.context.progress.warn(
+            f"sign and unit are not decided in so short a run: in {length_ps:g} ps {told}; {way}"
+        )
+
+    def _moved(self, t: Target, first: Round, model: ForceField, length_ps: float, slowest_ps: float) -> Moved:
+        """One liquid with the old and the new model, beside what its compressibility expects of the aligned pressure."""
+        from mlff.alignment.pressure import Moved, moved_by
+        from mlff.dynamics.trajectory import read_thermo
+
+        run, asked = first.runs[t.name], self.asked[t.name]
+        old, new = (
+            read_thermo(self.runs.again(t, m, run, f"sign {which}", length_ps).path)
+            for which, m in (("before", first.model), ("after", model))
+        )
+        moved, error = moved_by(_densities(old), _densities(new), _step_ps(old), slowest_ps)
+        m, taken = run.measured, asked * self.shares.get(t.name, 1.0)
+        expected = m.density_g_cm3 * math.expm1(-m.compressibility_per_atm * taken)
+        return Moved(t.name, asked, expected, moved, error)
+
+    def _slowest_ps(self, run: Run, temperature_K: float) -> float:
+        """Of the volume's own fluctuations and of the barostat."""
+        from mlff.alignment.pressure import correlation_time_ps
+        from mlff.dynamics.simulation import conditions_of
+        from mlff.dynamics.trajectory import read_thermo
+
+        thermo = read_thermo(run.path)
+        barostat = conditions_of(self.runs.md, temperature_K).pressure_damping_fs / 1000
+        return max(barostat, correlation_time_ps(thermo.density_g_cm3, _step_ps(thermo)))
 
     def errors(self, before: ForceField, after: ForceField) -> dict[str, float]:
         """What became of the errors of labelled clusters that were not fitted."""
@@ -167,6 +207,7 @@ class Rounds:
     def _tell(self, index: int, aligner: Aligner) -> None:
         for e in aligner.effects():
             self.context.progress.say(_effect(e))
+            self.shares[e.name] = max(0.0, e.whole_atm / e.wanted_atm) if e.wanted_atm else 0.0
             values = {k: v for k, v in asdict(e).items() if k != "name"}
             self.context.tracker.metrics({f"rounds/{e.name}_{k}": v for k, v in values.items()}, step=index)
 
@@ -178,10 +219,12 @@ def _effect(e: Effect) -> str:
     )
 
 
-def _late_density(run: Run) -> float:
-    """Density of the mean volume over the second half of a short run, in double precision."""
-    from mlff.dynamics.trajectory import read_thermo
-
-    thermo = read_thermo(run.path)
+def _densities(thermo: Thermo) -> NDArray[np.float64]:
+    """From volumes, which are recorded in double precision."""
     volume = thermo.volume_A3
-    return float(thermo.density_g_cm3[0]) * float(volume[0]) / float(volume[len(volume) // 2 :].mean())
+    densities: NDArray[np.float64] = float(thermo.density_g_cm3[0]) * float(volume[0]) / volume
+    return densities
+
+
+def _step_ps(thermo: Thermo) -> float:
+    return float(thermo.time_ps[-1] - thermo.time_ps[0]) / max(1, len(thermo.time_ps) - 1)

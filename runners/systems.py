@@ -1,7 +1,8 @@
-"""Liquids by the names of `conf/system/`, for runners that take several of them at once."""
+"""Liquids for runners: by the names of `conf/system/` where several are taken at once, and what their boxes consist of."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from runners.options import CONF, suggest
 
 if TYPE_CHECKING:
     from mlff.system.liquid import System
+    from runners.context import Context
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,27 @@ def target_of(system: System, key: str) -> Target:
     best = min(found, key=lambda v: abs((v.temperature_K or 0.0) - system.temperature_K))
     assert best.density_g_cm3 is not None and best.temperature_K is not None
     return Target(system, best.density_g_cm3, best.temperature_K, best.source)
+
+
+def tell_composition(context: Context, system: System, size: str = "system.n_atoms={}", of: str = "") -> None:
+    """Say and record what whole molecules in a packed box make of the stated amounts; warn where one is missed.
+
+    `size` is how a user types the number of atoms, `of` a part of the metrics' names, such as that of one liquid of several.
+    """
+    from mlff.system.liquid import WELL_MET
+
+    found = system.reached()
+    if not found:
+        return
+    told = ", ".join(f"{r.name} {r.reached:.3g} {r.unit} (asked for {r.asked:.4g})" for r in found)
+    context.progress.say(f"{system.name}: {told}")
+    names = {f"composition/{of}{re.sub(r'[^A-Za-z0-9_.-]', '_', r.name)}": r.reached for r in found}
+    context.tracker.metrics(names)
+    worst = max(found, key=lambda r: r.missed)
+    if worst.missed > WELL_MET:
+        enough = system.enough_atoms()
+        way = f"; {size.format(enough)} would meet it to {100 * WELL_MET:.0f} %" if enough else ""
+        context.progress.warn(
+            f"{system.name}: whole molecules in about {system.n_atoms} atoms give {worst.reached:.3g} {worst.unit} of "
+            f"{worst.name}, {100 * (worst.reached / worst.asked - 1):+.0f} % from the {worst.asked:.4g} asked for{way}"
+        )

@@ -114,6 +114,8 @@ def _tell(context: Context, p: _Prepared) -> None:
     model = p.start.model
     count = sum(w.numel() for w in model.parameters())
     context.progress.say(f"{p.labels.name}: {sizes}; {count:,} weights; loss: {weights}")
+    if p.start.weights["virial"] and "virial" not in p.labels.labels:
+        context.progress.say("virials: made from the forces of the clusters, sum of r F, which is exact without a box")
     if model.dispersion is not None:
         how = "part of training" if p.labels.dispersion == "included" else "added after training only"
         context.progress.say(f"dispersion: labels {p.labels.dispersion}; the model's own term is {how}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ KB_KCAL = 0.0019872042586408316
 """Boltzmann's constant, kcal/mol/K (CODATA 2018)."""
 LIKELY_PER_ATM = (2e-5, 5e-4)
 """Compressibilities of molecular liquids, 2e-10 to 5e-9 per Pa; a short run's estimate is kept within."""
+
+SHARES = (0.1, 10.0)
+"""Part of the expected change of density that is of its order: compressibilities of short runs are that uncertain."""
+SETTLED = 4.0
+"""Length of a run, in slowest times of the volume, whose second half shows most of what a change of pressure does."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +74,71 @@ def corrected(before: Measured, after: Measured, change_atm: float) -> Measured:
     return replace(after, compressibility_per_atm=float(np.clip(moved / change_atm, *LIKELY_PER_ATM)))
 
 
-def check_direction(names: Sequence[str], change_atm: Sequence[float], moved_g_cm3: Sequence[float]) -> None:
-    """Raise `ValueError` where densities went the wrong way when pressures were changed.
+@dataclass(frozen=True)
+class Moved:
+    """What a change of pressure did to the density of a liquid in a short run, g/cm3; `error` is half a 95 % interval.
 
-    `moved_g_cm3`: density with the changed model less density with the old one, same start and seed. A positive change
-    pushes outwards and lowers the density. Judged over all liquids together, so that noise in one is no alarm.
+    `expected` is what the compressibility says of the change in the end.
     """
-    agreement = -float(np.dot(change_atm, moved_g_cm3))
-    if np.any(np.asarray(change_atm) != 0.0) and agreement <= 0.0:
-        told = ", ".join(
-            f"{n}: {p:+.0f} atm moved the density by {d:+.4f} g/cm3"
-            for n, p, d in zip(names, change_atm, moved_g_cm3, strict=True)
-        )
-        raise ValueError(f"the pressure change has the wrong sign or unit ({told}): more pressure must lower a density")
+
+    name: str
+    asked_atm: float
+    expected: float
+    moved: float
+    error: float
+
+    def __str__(self) -> str:
+        found = f"{self.moved:+.4f} ± {self.error:.4f} g/cm3"
+        return f"{self.name} {found} for {self.asked_atm:+.0f} atm, {self.expected:+.4f} expected"
+
+
+class Verdict(NamedTuple):
+    """Whether densities went where they should (None = not decided), and the length of runs that would decide it."""
+
+    right: bool | None
+    decides_ps: float
+
+
+def verdict(moves: Sequence[Moved], length_ps: float, slowest_ps: float) -> Verdict:
+    """Judge short runs over all liquids together: sign and size of what moved, against their noise.
+
+    The share of the expected change that is seen must be positive beyond the noise and of its order (`SHARES`): a wrong
+    unit is off by far more. Too small a share is only wrong where runs are long enough for the volume to follow, `SETTLED`
+    times `slowest_ps`, the slowest time of volume and barostat.
+    """
+    size = sum(m.expected**2 for m in moves)
+    if not size:
+        return Verdict(None, math.inf)
+    share = sum(m.expected * m.moved for m in moves) / size
+    error = math.sqrt(sum((m.expected * m.error) ** 2 for m in moves)) / size
+    low, high = SHARES
+    if low <= share <= high and share > error:
+        return Verdict(True, length_ps)
+    backwards = share < -max(low, error)
+    too_small = length_ps >= SETTLED * slowest_ps and share + error < low
+    if backwards or too_small or share - error > high:
+        return Verdict(False, length_ps)
+    return Verdict(None, max(SETTLED * slowest_ps, length_ps * (2.0 * error) ** 2, 1.5 * length_ps))
+
+
+def moved_by(
+    before_g_cm3: NDArray[np.float64], after_g_cm3: NDArray[np.float64], step_ps: float, slowest_ps: float
+) -> tuple[float, float]:
+    """By how much two runs from one start are apart over their second half, and half its 95 % interval.
+
+    Samples `(n,)` of both are `step_ps` apart; as independent count those that lie two times `slowest_ps` apart.
+    """
+    n = min(len(before_g_cm3), len(after_g_cm3))
+    apart = (np.asarray(after_g_cm3[:n], np.float64) - np.asarray(before_g_cm3[:n], np.float64))[n // 2 :]
+    independent = max(1.0, len(apart) * step_ps / (2.0 * slowest_ps))
+    return float(apart.mean()), 2.0 * float(apart.std()) / math.sqrt(independent)
+
+
+def correlation_time_ps(density_g_cm3: NDArray[np.float64], step_ps: float) -> float:
+    """Integral of the autocorrelation of a run's equilibrated part, samples `step_ps` apart."""
+    from mlff.transport import detect_equilibration
+
+    return 0.5 * step_ps * detect_equilibration(np.asarray(density_g_cm3, np.float64))[1]
 
 
 def measured(density_g_cm3: NDArray[np.float64], volume_A3: NDArray[np.float64], temperature_K: float) -> Measured:

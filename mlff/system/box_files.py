@@ -1,11 +1,13 @@
 """A user's own box: PDB, extended xyz, GROMACS .gro and LAMMPS data files, with the molecules found in it.
 
 Molecules are what bonds connect: those of a LAMMPS data file, else contacts shorter than a bond may be. Their charges
-are those of the ions and solvents that are known by formula; any other species is neutral unless `species` says more.
+are those of the ions and solvents that are known by their bonds; any other species has its formula for a name, and is
+neutral unless `species` says more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlff.system.box import Box
 from mlff.system.geometry import BOND_LIMITS, METALS
-from mlff.system.molecules import IONS, SOLVENTS, find_molecule
+from mlff.system.species import bond_graphs, known_graphs
 
 FORMATS = {
     ".pdb": "proteindatabank",
@@ -28,6 +30,8 @@ FORMATS = {
     ".lammps": "lammps-data",
 }
 """File endings and what ASE calls them."""
+NAME_OF_ATOM = re.compile(r"[0-9]*[A-Za-z]{1,3}[0-9A-Z]*['*+-]*")
+"""Such as `CA`, `OS1`, `1H5'`, `C1A`: one that begins with a symbol."""
 
 
 def read_box(path: str | Path, species: Sequence[str] = ()) -> Box:
@@ -58,8 +62,9 @@ def identify(atoms: Atoms, charges: Mapping[str, float], bonds: NDArray[np.int64
     rank = np.argsort(order)
     atoms.positions = _made_whole(atoms, rank[pairs], member)
     formulas = [Atoms(atoms.numbers[member == f]).get_chemical_formula("hill") for f in range(n_fragments)]
-    known = _known_formulas()
-    species = [known.get(formula, (formula, 0.0)) for formula in formulas]
+    known = known_graphs()
+    graphs = bond_graphs(atoms.numbers, rank[pairs], member)
+    species = [known.get(graph, (formula, 0.0)) for graph, formula in zip(graphs, formulas, strict=True)]
     names = tuple(name for name, _ in species)
     if unused := set(charges) - set(formulas) - set(names):
         raise ValueError(f"file_species: no {min(unused)} in {where}; it holds {', '.join(sorted(set(names)))}")
@@ -99,10 +104,16 @@ def _read(path: Path) -> Atoms:
         atoms: Any = read(path, format=form, **options)
     except Exception as error:  # ASE's readers raise anything
         raise ValueError(f"{path}: cannot be read as {form} ({error or 'no frame in it'})") from None
+    if form == "lammps-data" and not _has_masses(path):
+        raise ValueError(f"{path}: has no Masses section, and its atom types alone do not tell the elements; add it")
     if form == "gromacs":
         _put_elements(atoms, _elements_of_names(atoms.arrays["atomtypes"], atoms.arrays["residuenumbers"]))
     if len(atoms) == 0 or (atoms.numbers < 1).any():
-        raise ValueError(f"{path}: the elements of its atoms are not known")
+        strange = atoms.arrays["atomtypes"][atoms.numbers < 1] if form == "gromacs" else []
+        named = f" ({strange[0]} names none)" if len(strange) else ""
+        raise ValueError(
+            f"{path}: the elements of its atoms are not known{named}; a PDB or an extended XYZ file states them"
+        )
     found: Atoms = atoms
     return found
 
@@ -115,11 +126,16 @@ def _put_elements(atoms: Any, numbers: NDArray[np.int64]) -> None:
         atoms.set_velocities(velocities)
 
 
+def _has_masses(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return any(line.split()[:1] == ["Masses"] for line in lines)
+
+
 def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[np.int64]:
     """Atomic numbers from the names of GROMACS; 0 where none fits.
 
     Two letters count for halogens, for `Li` spelled so, and for atoms alone in their residue: `CA` of a molecule is
-    carbon.
+    carbon. The number of a force field's atom type, such as `opls_135`, is no name of an atom.
     """
     from ase.data import atomic_numbers
 
@@ -127,10 +143,14 @@ def _elements_of_names(names: NDArray[Any], residues: NDArray[Any]) -> NDArray[n
     alone = np.repeat(np.diff(breaks) == 1, np.diff(breaks))
     numbers = []
     for name, is_alone in zip(names, alone, strict=True):
+        if not NAME_OF_ATOM.fullmatch(str(name)):
+            numbers.append(0)
+            continue
         spelled = "".join(c for c in str(name) if c.isalpha())
         letters = spelled.capitalize()
         two = letters[:2]
-        whole = two in atomic_numbers and (is_alone or two in ("Cl", "Br") or spelled[1:2].islower())
+        said = two in ("Cl", "Br") or re.match("[A-Z][a-z]", spelled) is not None
+        whole = two in atomic_numbers and (is_alone or said)
         numbers.append(atomic_numbers.get(two if whole else letters[:1], 0))
     return np.array(numbers, np.int64)
 
@@ -181,13 +201,3 @@ def _made_whole(atoms: Atoms, pairs: NDArray[np.int64], member: NDArray[np.integ
             step = positions[atom] - positions[before[atom]]
             positions[atom] -= np.rint(step @ inverse) @ atoms.cell.array
     return positions
-
-
-def _known_formulas() -> dict[str, tuple[str, float]]:
-    """Name and charge of the known species by Hill formula; of solvents with one formula the first is taken."""
-    known: dict[str, tuple[str, float]] = {}
-    for name in (*IONS, *SOLVENTS):
-        molecule = find_molecule(name)
-        formula = Atoms(molecule.numbers).get_chemical_formula("hill")
-        known.setdefault(formula, (name, float(molecule.charge)))
-    return known

@@ -51,6 +51,33 @@ def amounts(
     return moles | {k: a * scale / unit[k] for k, a in salts.items()}
 
 
+def reached(
+    numbers: Mapping[str, float],
+    solvents: Mapping[str, float],
+    solvent_unit: SolventUnit,
+    salts: Mapping[str, float],
+    salt_unit: SaltUnit,
+    mass_u: Mapping[str, float],
+    density_g_cm3: float,
+) -> dict[str, float]:
+    """What these `numbers` of molecules and formula units are in the units that `amounts` was asked in.
+
+    Parts of solvents add up to those that `solvents` asks for.
+    """
+    mass_g = {name: n * mass_u[name] for name, n in numbers.items()}
+    parts = {name: (mass_g if solvent_unit == "mass" else numbers)[name] for name in solvents}
+    scale = sum(solvents.values()) / (sum(parts.values()) or 1.0)
+    whole: dict[SaltUnit, float] = {
+        "molality": sum(mass_g[name] for name in solvents) / 1000,
+        "molarity": sum(mass_g.values()) / (1000 * density_g_cm3),
+        "mole_fraction": sum(numbers.values()),
+        "mass_fraction": sum(mass_g.values()),
+        "count": 1.0,
+    }
+    each = mass_g if salt_unit == "mass_fraction" else numbers
+    return {n: part * scale for n, part in parts.items()} | {n: each[n] / whole[salt_unit] for n in salts}
+
+
 def whole_numbers(wanted: Mapping[str, float], atoms: Mapping[str, int], n_atoms: int) -> dict[str, int]:
     """Counts of about `n_atoms` atoms in all, of the size near it that keeps the composition best.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.system.box import Box
-from mlff.system.composition import SaltUnit, SolventUnit, amounts, whole_numbers
+from mlff.system.composition import SaltUnit, SolventUnit, amounts, reached, whole_numbers
 from mlff.system.molecules import Molecule, find_molecule, split_salt
 
 Positive = Annotated[float, Field(gt=0)]
@@ -33,6 +34,32 @@ class Values:
     nernst_einstein_mS_cm: Annotated[
         float | None, Field(gt=0, description="conductivity without correlations of ions")
     ] = None
+
+
+WELL_MET = 0.05
+"""A stated amount that a box misses by more than this share is told with the size that would meet it."""
+UNITS = {
+    "molality": "mol/kg",
+    "molarity": "mol/L",
+    "mole_fraction": "mole fraction",
+    "mass_fraction": "mass fraction",
+    "mass": "parts by mass",
+    "mole": "parts by number",
+}
+
+
+class Reached(NamedTuple):
+    """A stated amount of a solvent or salt, what whole molecules make of it, and its unit in words."""
+
+    name: str
+    asked: float
+    reached: float
+    unit: str
+
+    @property
+    def missed(self) -> float:
+        """Relative deviation from what was asked for."""
+        return abs(self.reached / self.asked - 1)
 
 
 class Measured(NamedTuple):
@@ -100,28 +127,53 @@ class System:
 
     def counts(self) -> dict[str, int]:
         """Number of molecules and ions of each species; raises `ValueError` on a composition that cannot be made."""
-        molecules = self.molecules()
-        salts = {salt: split_salt(salt) for salt in self.salts}
-        units = {name: {name: 1} for name in self.solvents} | salts
-        mass = {u: sum(n * molecules[s].mass_u for s, n in parts.items()) for u, parts in units.items()}
-        wanted = amounts(
-            dict(zip(self.solvents, self.solvent_amounts, strict=True)),
-            self.solvent_unit,
-            dict(zip(self.salts, self.salt_amounts, strict=True)),
-            self.salt_unit,
-            mass,
-            self.density_g_cm3,
-        )
-        if self.solvent_unit == "count" or (self.salt_unit == "count" and not self.solvents):
-            numbers = {name: int(n) for name, n in wanted.items()}
-        else:
-            size = {u: sum(n * len(molecules[s].numbers) for s, n in parts.items()) for u, parts in units.items()}
-            numbers = whole_numbers(wanted, size, self.n_atoms)
-        counts: dict[str, int] = dict.fromkeys(molecules, 0)
+        units, numbers, _ = self._numbers()
+        counts: dict[str, int] = dict.fromkeys(self.molecules(), 0)
         for unit, n in numbers.items():
             for species, per_unit in units[unit].items():
                 counts[species] += n * per_unit
         return counts
+
+    def reached(self) -> list[Reached]:
+        """Stated amounts beside those of the box's whole molecules; empty for counts and for a box from a file."""
+        if self.file is not None or self._counted:
+            return []
+        _, numbers, mass_u = self._numbers()
+        asked = self._asked
+        found = reached(numbers, *asked, mass_u, self.density_g_cm3)
+        solvents, solvent_unit, salts, salt_unit = asked
+        told = {} if len(solvents) == 1 else dict.fromkeys(solvents, UNITS[solvent_unit])
+        told |= dict.fromkeys(salts, UNITS[salt_unit])
+        return [Reached(name, (solvents | salts)[name], found[name], unit) for name, unit in told.items()]
+
+    def enough_atoms(self, share: float = WELL_MET) -> int | None:
+        """The least `n_atoms` from the system's own on whose box misses no amount by more than `share`; None if none."""
+        n, largest = self.n_atoms, min(1000 * self.n_atoms, 1_000_000)
+        while n <= largest:
+            if all(r.missed <= share for r in replace(self, n_atoms=n).reached()):
+                return n
+            n = 10 * (max(int(1.05 * n), n + 10) // 10)
+        return None
+
+    @property
+    def _counted(self) -> bool:
+        return self.solvent_unit == "count" or (self.salt_unit == "count" and not self.solvents)
+
+    @property
+    def _asked(self) -> tuple[dict[str, float], SolventUnit, dict[str, float], SaltUnit]:
+        solvents = dict(zip(self.solvents, self.solvent_amounts, strict=True))
+        return solvents, self.solvent_unit, dict(zip(self.salts, self.salt_amounts, strict=True)), self.salt_unit
+
+    def _numbers(self) -> tuple[dict[str, dict[str, int]], dict[str, int], dict[str, float]]:
+        """Species of each solvent and formula unit, how many of these there are, and the mass of one in u."""
+        molecules = self.molecules()
+        units = {name: {name: 1} for name in self.solvents} | {salt: split_salt(salt) for salt in self.salts}
+        mass = {u: sum(n * molecules[s].mass_u for s, n in parts.items()) for u, parts in units.items()}
+        wanted = amounts(*self._asked, mass, self.density_g_cm3)
+        if self._counted:
+            return units, {name: int(n) for name, n in wanted.items()}, mass
+        size = {u: sum(n * len(molecules[s].numbers) for s, n in parts.items()) for u, parts in units.items()}
+        return units, whole_numbers(wanted, size, self.n_atoms), mass
 
 
 def measured_at(values: Sequence[Values], name: str, temperature_K: float, within_K: float = 3.0) -> Measured | None:

@@ -90,7 +90,7 @@ def find_molecule(name: str) -> Molecule:
         numbers, positions, charge = geometry.of_smiles(known[short], short)
         return Molecule(short, numbers, positions, charge, known[short])
     if Path(name).suffix.lower() in FILES:
-        return _from_file(Path(name))
+        return _from_file(Path(name).expanduser())
     if not _could_be_smiles(name):
         raise ValueError(f"{name}: no such molecule{nearest_molecules(name)}, nor a SMILES")
     try:
@@ -103,19 +103,32 @@ def find_molecule(name: str) -> Molecule:
 def split_salt(name: str) -> dict[str, int]:
     """Ions of one formula unit: `{"Li": 1, "PF6": 1}` of `LiPF6`.
 
-    Two ions may also be joined by a dot, in names or SMILES: `[Li+].[Cl-]`. Raises `ValueError` that gives the nearest.
+    Ions may also be joined by dots, as names, SMILES or files: `[Li+].[Cl-]`, `Li.anion.xyz`. Raises `ValueError` that
+    gives the nearest.
     """
     salts = {f"{cation}{anion}": {cation: 1, anion: 1} for cation in CATIONS for anion in ANIONS}
     if name in salts:
         return salts[name]
     if "." in name:
         parts: dict[str, int] = {}
-        for part in name.split("."):
+        for part in _split_at_dots(name):
             parts[part] = parts.get(part, 0) + 1
         if charge := sum(n * find_molecule(part).charge for part, n in parts.items()):
             raise ValueError(f"{name}: the ions of a salt carry {charge:+d} e together, expected 0")
         return parts
     raise ValueError(f"{name}: no such salt{_nearest(name, salts)}; two ions may be joined by a dot")
+
+
+def _split_at_dots(name: str) -> list[str]:
+    """Ions of `Li.anion.xyz`: the dots inside the name of a file that is there, or before its ending, part nothing."""
+    words, parts, first = name.split("."), [], 0
+    while first < len(words):
+        ends = [end for end in range(first + 2, len(words) + 1) if f".{words[end - 1].lower()}" in FILES]
+        files = [end for end in ends if Path(".".join(words[first:end])).expanduser().is_file()]
+        end = files[-1] if files else first + 2 if first + 2 in ends else first + 1
+        parts.append(".".join(words[first:end]))
+        first = end
+    return parts
 
 
 def nearest_molecules(name: str) -> str:

@@ -85,6 +85,8 @@ def test_every_readout_can_be_chosen_saved_and_scored_again(lsmrun: Run, home: P
     assert status == 0, err
     again = runs_in(home)[1]
     assert again.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
+    status, _, err = lsmrun("runner=evaluate", f"checkpoint={first.info.run_id}", "data.test=mine.xyz")
+    assert status == 2 and "data=frames: are frames for force fields, and the checkpoint is a liquid" in err
 
 
 def test_a_readout_sweep_simulates_once(lsmrun: Run, home: Path) -> None:

@@ -1,4 +1,7 @@
-"""Every `lsmrun` command that README.md and docs/running.md print, with sizes cut down and nothing else changed."""
+"""Every `lsmrun` command that README.md and docs/running.md print, with sizes cut down and nothing else changed.
+
+What the other pages of `docs/` print is read and composed, not run.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runners.cli import _parse
+from runners.compose import Source, implied, let_open, parse, quoted
+from runners.options import find_groups
 from tests.command_line import Run
 from tests.staged import DATA
 
@@ -46,6 +52,39 @@ def _commands() -> list[str]:
         for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
             found |= dict.fromkeys(line for line in block.splitlines() if line.startswith("lsmrun"))
     return list(found)
+
+
+def _shown() -> list[str]:
+    """Commands of all pages without what stands beside them; those with places to fill in are left out."""
+    found: dict[str, None] = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for block in re.findall(r"```(?:sh|text)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found |= dict.fromkeys(re.split(r"\s{2,}|\s#", line)[0] for line in lines if line.startswith("lsmrun "))
+    return [command for command in found if not re.search(r"\.\.\.|<", command)]
+
+
+def _assignments() -> list[str]:
+    """`system.file_species=[F6P=-1]` and the like in the text of all pages."""
+    pages = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+    text = "\n".join(re.sub("```.*?```", "", p.read_text(encoding="utf-8"), flags=re.DOTALL) for p in pages)
+    spans = dict.fromkeys(re.findall(r"`'?([a-z_]+(?:\.[A-Za-z0-9_]+)+=[^`' ]*(?:'[^`']*'[^`' ]*)?)'?`", text))
+    return [span for span in spans if not re.search(r"\.\.\.|<|\$", span)]
+
+
+@pytest.mark.parametrize("command", _shown())
+def test_a_command_of_the_pages_is_understood(command: str) -> None:
+    arguments = _parse(shlex.split(command)[1:])
+    overrides = [let_open(quoted(o)) for o in arguments.overrides]
+    if arguments.multirun:
+        assert all(parse(o, find_groups()) for o in overrides)
+    else:
+        assert Source().compose([*overrides, *implied(overrides)])
+
+
+def test_keys_in_the_text_of_the_pages_can_be_typed_as_they_stand() -> None:
+    assert len(_assignments()) > 30
+    assert all(parse(quoted(typed), find_groups()) for typed in _assignments())
 
 
 def test_the_readme_shows_commands() -> None:

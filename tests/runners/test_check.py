@@ -60,6 +60,14 @@ def test_what_is_right_is_built_nested_ones_and_lists_too() -> None:
     assert build(LIQUID | {"lattice": [2, 2, 2], "n_neurons": 8}, "model").lattice_shape == (2, 2, 2)
 
 
+def test_a_class_that_a_field_is_declared_with_needs_no_target() -> None:
+    liquid = {"_target_": "mlff.system.System", "name": "x", "solvents": ["EC"], "solvent_amounts": [1.0]}
+    built = build(liquid | {"measured": [{"source": "me", "density_g_cm3": 1.3}]}, "system")
+    assert built.measured[0].density_g_cm3 == 1.3
+    said = message(liquid | {"measured": [{"source": "me", "densty_g_cm3": 1.3}]}, "system")
+    assert said.startswith("system.measured.0.densty_g_cm3=1.3: unknown key; did you mean system.measured.0.density_g")
+
+
 def test_an_error_deep_inside_is_told_with_its_full_key() -> None:
     nested = {"_target_": "builtins.dict", "liquids": [LIQUID, LIQUID | {"eta": -1}]}
     assert message(nested, "x").startswith("x.liquids.1.eta=-1: must be a number >= 0")

@@ -84,6 +84,18 @@ def test_data_sets_that_fit_are_listed_for_an_impossible_combination(toy) -> Non
     assert "toy" in fitting and "mnist" in fitting and "molecules" not in fitting
 
 
+def test_keys_that_a_users_own_section_leaves_out_can_be_typed(toy, toy_conf: Path) -> None:
+    (toy_conf / "system").mkdir(exist_ok=True)
+    text = "# Mine.\n_target_: mlff.system.System\nname: thf\nsolvents: [C1CCOC1]\nsolvent_amounts: [1.0]\n"
+    (toy_conf / "system" / "thf.yaml").write_text(text)
+    mine = ("runner=md", "model=mlff", "system=thf")
+    status, out, err = toy("--cfg", "job", *mine, "system.n_atoms=130", "system.file_species=[F6P=-1,Li=1]")
+    assert status == 0, err
+    system = OmegaConf.create(out).system
+    assert system.n_atoms == 130 and system.file_species == ["F6P=-1", "Li=1"]
+    assert "system.n_atms=130: unknown key; did you mean system.n_atoms?" in refused(toy(*mine, "system.n_atms=130"))
+
+
 def test_debug_shows_the_traceback(toy) -> None:
     status, _, err = toy("seed=abc", "debug=true")
     assert status == 2

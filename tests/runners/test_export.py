@@ -163,6 +163,10 @@ BAD = {
         ("checkpoint={field}", "runner.molecule_charges={{Xx2: 1}}"),
         "Xx2: neither a formula nor one of Li,",
     ),
+    "untrained elements": (
+        ("checkpoint={field}", "runner.molecule_charges={{ClO4: -1}}"),
+        "molecule_charges={ClO4: -1}: the model was not trained on Cl; its elements are H Li C O F P",
+    ),
     "one formula twice": (
         ("checkpoint={field}", "runner.molecule_charges={{PF6: -1, F6P: 0}}"),
         "PF6 and F6P are the same formula",

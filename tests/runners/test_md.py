@@ -54,6 +54,19 @@ def _thermo(home: Path) -> list[Thermo]:
     return [read_thermo(p) for p in sorted(home.glob("hydra/*/*/trajectory/trajectory.h5md"))]
 
 
+def test_a_box_that_misses_its_composition_says_so_and_which_size_meets_it(
+    lsmrun: Run, home: Path, weights: list[Path]
+) -> None:
+    in_mol_per_kg = ("system.solvent_unit=mass", "system.salt_unit=molality", "system.n_atoms=100")
+    status, out, err = lsmrun(*TINY, *in_mol_per_kg, f"checkpoint={weights[0]}", "runner.pictures=false")
+    assert status == 0, err
+    assert "custom: LiPF6 1.14 mol/kg (asked for 1)" in out
+    assert "warning: custom: whole molecules in about 100 atoms give 1.14 mol/kg of LiPF6, +14 % from the 1" in out
+    assert "system.n_atoms=110 would meet it to 5 %" in out
+    (run,) = runs_in(home)
+    assert run.data.metrics["composition/LiPF6"] == pytest.approx(1.1356, abs=1e-3)
+
+
 def test_a_liquid_runs_to_the_end_and_leaves_everything_that_was_promised(
     lsmrun: Run, home: Path, weights: list[Path]
 ) -> None:

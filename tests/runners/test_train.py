@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.io import write
 from omegaconf import OmegaConf
 
 import mlff
 from mlff.authors_format import write_train_data
+from mlff.labelled import read_atoms
 from mlff.training.losses import Weights
 from mlff.training.options import Training
 from mlff.training.trainable import ModelOptions
@@ -29,13 +31,14 @@ PLAIN = (*TINY, "runner.pictures=false")
 
 
 def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, home: Path) -> None:
-    status, out, err = lsmrun(*TINY)
+    status, out, err = lsmrun(*TINY, "training.weights.virial=0.01")
     assert status == 0, err
     (run,) = runs_in(home)
     names = ("energy/mae_meV_per_atom", "forces/mae_meV_per_A", "charges/mae_e", "dipole/mae_D")
     metrics = run.data.metrics
     assert all(name in out and metrics[name] > 0 for name in names)
     assert "the charge labels give the dipole labels to 0." in out and "dispersion: labels included" in out
+    assert "virials: made from the forces of the clusters" in out
     assert {"by_element/H_forces_mae_meV_per_A", "epoch/valid/loss", "epoch/train/loss", "time/training_s"} <= set(
         metrics
     )
@@ -60,9 +63,26 @@ def test_the_embedded_frames_train_a_model_that_loads_and_scores(lsmrun: Run, ho
     folder = next(home.glob("hydra/*/*/model"))
     model = mlff.load(folder / "model.safetensors")
     assert sorted(z for z in range(87) if model.trained[z]) == [1, 6, 8]
+    _check_typed_data(lsmrun, folder)
     others = ("runner=evaluate", f"checkpoint={folder}", "data=carbonates", "data.dispersion=none", "data.test=[]")
     assert "cannot be mixed (checkpoint: included, carbonates: none)" in refused(lsmrun(*others))
     assert "data=digits: force fields take frames, not images" in refused(lsmrun(*others[:2], "data=digits"))
+
+
+def _check_typed_data(lsmrun: Run, folder: Path) -> None:
+    """Keys of `data` change the checkpoint's own section; test files that are typed need no training file."""
+    path = folder / "mine.xyz"
+    frames = read_atoms(Path(mlff.__file__).parent / "data" / "carbonates_train.xyz")[-5:]
+    write(path, frames, format="extxyz")
+    score = ("runner=evaluate", f"checkpoint={folder}", "runner.pictures=false")
+    for typed in (("data.n_test=3", f"data.test={path}"), ("data=frames", "data.n_test=3", f"data.test={path}")):
+        status, out, err = lsmrun(*score, *typed)
+        assert status == 0, err
+        assert "errors of the 3 test frames of carbonates" in out
+    assert "none.xyz: no such file" in refused(lsmrun(*score, "data.test=none.xyz"))
+    assert "data.tets=x: unknown key; did you mean data.test?" in refused(lsmrun(*score, "data=frames", "data.tets=x"))
+    said = refused(lsmrun(*score, f"data.test={path}", "data.keys={energy:E,forces:F,charges:q,dipole:d}"))
+    assert "mine.xyz[0]: has no label under the names of data.keys (keys present: " in said
 
 
 @pytest.mark.parametrize("data", ["bamboo", "electrolyte"])

@@ -10,10 +10,13 @@ import pytest
 from mlff.alignment.pressure import (
     KB_KCAL,
     Measured,
-    check_direction,
+    Moved,
     compressibility_per_atm,
     corrected,
+    correlation_time_ps,
     covers,
+    moved_by,
+    verdict,
     wanted_change_atm,
 )
 from mlff.units import ATM_PER_KCAL_A3
@@ -50,13 +53,48 @@ def test_a_second_round_knows_what_the_first_one_did() -> None:
     assert corrected(before, after, 0.0) == after
 
 
-def test_a_wrong_sign_is_caught() -> None:
-    check_direction(["DMC", "EC"], [100.0, -50.0], [-0.01, 0.004])
-    check_direction(["DMC"], [0.0], [0.003])
-    # noise in a small change is no alarm as long as the liquids together went the right way
-    check_direction(["DMC", "EC"], [300.0, -5.0], [-0.03, -0.001])
-    with pytest.raises(ValueError, match=r"wrong sign or unit \(DMC: \+100 atm moved the density by \+0.0100 g/cm3\)"):
-        check_direction(["DMC"], [100.0], [0.01])
+@pytest.mark.parametrize(
+    ("moves", "length_ps", "right"),
+    [
+        ([(-0.010, -0.010, 0.004), (0.004, 0.003, 0.004)], 5.0, True),
+        ([(-0.010, -0.030, 0.004)], 5.0, True),  # a compressibility of a short run is that uncertain
+        # noise in a small change is no alarm as long as the liquids together went the right way
+        ([(-0.030, -0.030, 0.004), (0.0005, -0.001, 0.004)], 5.0, True),
+        ([(-0.010, 0.010, 0.004)], 5.0, False),
+        ([(-0.010, 0.010, 0.004)], 0.5, False),
+        ([(-0.010, -1e-6, 1e-4)], 5.0, False),  # a pressure change of another unit moves nothing
+        ([(-0.010, -0.9, 0.1)], 5.0, False),  # or far too much
+        ([(-0.010, -1e-6, 1e-7)], 0.02, None),  # a volume does not follow so fast
+        ([(-0.010, -0.010, 0.02)], 5.0, None),
+        ([(-0.010, 0.010, 0.02)], 5.0, None),
+        ([(0.0, 0.003, 0.001)], 5.0, None),
+    ],
+)
+def test_sign_and_size_of_what_moved_are_judged_against_the_noise(
+    moves: list[tuple[float, float, float]], length_ps: float, right: bool | None
+) -> None:
+    made = [Moved("x", 100.0, *m) for m in moves]
+    found = verdict(made, length_ps, slowest_ps=1.0)
+    assert found.right is right
+    if right is None:
+        assert found.decides_ps > length_ps
+
+
+def test_an_undecided_check_says_which_length_decides() -> None:
+    assert verdict([Moved("x", 100.0, -0.01, -1e-6, 1e-7)], 0.02, slowest_ps=1.0).decides_ps == 4.0
+    noisy = Moved("x", 100.0, -0.01, 0.01, 0.02)
+    assert verdict([noisy], 5.0, slowest_ps=1.0).decides_ps == pytest.approx(80.0)
+    assert str(noisy) == "x +0.0100 ± 0.0200 g/cm3 for +100 atm, -0.0100 expected"
+
+
+def test_what_two_runs_are_apart_has_the_noise_of_their_difference() -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(1.0, 0.01, (2, 2000))
+    moved, error = moved_by(before, after - 0.005, 0.1, 0.05)
+    assert error == pytest.approx(2 * 0.01 * 2**0.5 / 1000**0.5, rel=0.05)
+    assert moved == pytest.approx(-0.005, abs=error)
+    assert moved_by(before, before - 0.005, 0.1, 0.05) == pytest.approx((-0.005, 0.0))
+    assert correlation_time_ps(before, 0.1) == pytest.approx(0.05, rel=0.3)
 
 
 def test_a_density_that_is_none_is_refused() -> None:

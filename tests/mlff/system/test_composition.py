@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mlff.system.composition import amounts, whole_numbers
+from mlff.system.composition import amounts, reached, whole_numbers
 from mlff.system.liquid import System, measured_at
 
 MASS = {"EC": 88.062, "DMC": 90.078, "LiPF6": 151.905}
@@ -78,6 +80,29 @@ def test_the_published_box_has_the_published_composition() -> None:
     assert counts.keys() == published.keys()
     assert all(abs(counts[k] / published[k] - 1) < 0.05 for k in counts)
     assert counts["Li"] == counts["PF6"]
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "counts", "found", "enough"),
+    [(100, {"DMC": 8, "Li": 1, "PF6": 1}, 1.388, 130), (200, {"DMC": 15, "Li": 1, "PF6": 1}, 0.740, 260)],
+)
+def test_what_whole_molecules_make_of_an_amount_is_known_and_the_size_that_meets_it(
+    n_atoms: int, counts: dict[str, int], found: float, enough: int
+) -> None:
+    system = System(name="x", solvents=["DMC"], solvent_amounts=[1.0], salts=["LiPF6"], salt_amounts=[1.0])
+    small = replace(system, n_atoms=n_atoms)
+    assert small.counts() == counts
+    (salt,) = small.reached()
+    assert salt == ("LiPF6", 1.0, pytest.approx(found, abs=5e-4), "mol/kg") and salt.missed > 0.05
+    assert small.enough_atoms() == enough and replace(system, n_atoms=enough).reached()[0].missed <= 0.05
+
+
+@pytest.mark.parametrize("salt_unit", ["molality", "molarity", "mole_fraction", "mass_fraction"])
+@pytest.mark.parametrize("solvent_unit", ["mass", "mole"])
+def test_amounts_that_are_reached_are_in_the_units_that_were_asked_in(solvent_unit: str, salt_unit: str) -> None:
+    asked = {"EC": 3.0, "DMC": 7.0}, solvent_unit, {"LiPF6": 0.2}, salt_unit
+    found = reached(amounts(*asked, MASS, 1.2), *asked, MASS, 1.2)
+    assert found == pytest.approx({"EC": 3.0, "DMC": 7.0, "LiPF6": 0.2})
 
 
 def test_measured_values_are_found_by_temperature() -> None:

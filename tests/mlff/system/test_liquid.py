@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atom, Atoms, units
 from ase.geometry import get_distances
 from ase.io import write
 from ase.io.lammpsdata import write_lammps_data
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from mlff.system.box import Box
 from mlff.system.box_files import _contacts, read_box
 from mlff.system.liquid import System, box_from_file, pack
+from mlff.system.molecules import find_molecule
 
 SMALL: dict[str, Any] = {"solvents": ["DMC", "EC"], "solvent_amounts": [6.0, 6.0], "solvent_unit": "count"}
 SALT: dict[str, Any] = {"salts": ["LiPF6"], "salt_amounts": [1.0], "salt_unit": "count"}
@@ -65,14 +66,22 @@ def test_incomplete_systems_are_refused(settings: dict[str, Any], said: str) -> 
         ({"solvents": ["DECC"], "solvent_amounts": [1.0]}, "DECC: no such molecule; did you mean DEC"),
         ({"solvents": ["Li"], "solvent_amounts": [9.0], "solvent_unit": "count"}, r"the box carries \+9 e \(9 Li\)"),
         ({"solvents": ["EC"], "solvent_amounts": [1.0], "n_atoms": 20}, "Å wide, at least 10 Å are needed"),
-        ({"solvents": ["EC"], "solvent_amounts": [1.0], "density_g_cm3": 9.0}, "packmol cannot place"),
+        (
+            {"solvents": ["DMC"], "solvent_amounts": [1.0], "density_g_cm3": 3.0},
+            r"volumes of the molecules would fill 169 % of the box; .* at most 90 % are packed, here 1\.60 g/cm3",
+        ),
     ],
 )
-def test_boxes_that_cannot_be_are_refused(settings: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlff.system.packing.TOLERANCES_A", (2.0,))
-    monkeypatch.setattr("mlff.system.packing.TIMEOUT_S", 2)
+def test_boxes_that_cannot_be_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         pack(System(name="x", **settings), seed=0)
+
+
+def test_molecules_that_packmol_cannot_place_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlff.system.packing.TOLERANCES_A", (9.0,))
+    monkeypatch.setattr("mlff.system.packing.TIMEOUT_S", (0.5, 0.0, 2.0))
+    with pytest.raises(ValueError, match=r"packmol cannot place the molecules at 1\.3 g/cm3"):
+        pack(System(name="x", solvents=["EC"], solvent_amounts=[1.0], density_g_cm3=1.3), seed=0)
 
 
 @pytest.mark.parametrize("name", ["box.pdb", "box.extxyz", "box.gro", "box.data", "bonded.data"])
@@ -142,11 +151,22 @@ def test_gromacs_velocities_stay_where_ase_takes_lithium_for_iodine(tmp_path: Pa
 
 
 def test_gromacs_names_are_elements_by_residue(tmp_path: Path) -> None:
-    atoms = [("EC", "CA", 1), ("EC", "OS1", 1), ("LI", "LI", 2), ("CL", "CL", 3)]
+    atoms = [("EC", "CA", 1), ("EC", "OS1", 1), ("EC", "os", 1), ("EC", "1HA'", 1), ("LI", "LI", 2), ("CL", "CL", 3)]
     rows = [f"{r:5d}{res:<5s}{n:>5s}{i:5d}{0.4 * i:8.3f}{0.1:8.3f}{0.1:8.3f}" for i, (res, n, r) in enumerate(atoms)]
     path = tmp_path / "names.gro"
-    path.write_text("\n".join(["names", f"{len(rows):5d}", *rows, "   2.0 2.0 2.0", ""]))
-    assert list(read_box(path, ["Li=1", "Cl=-1"]).atoms.symbols) == ["C", "O", "Li", "Cl"]
+    path.write_text("\n".join(["names", f"{len(rows):5d}", *rows, "   3.0 3.0 3.0", ""]))
+    assert list(read_box(path, ["Li=1", "Cl=-1"]).atoms.symbols) == ["C", "O", "O", "H", "Li", "Cl"]
+
+
+def test_a_molecule_is_told_by_its_bonds_and_not_by_its_formula(tmp_path: Path) -> None:
+    made = {"C1COCCO1": "C4H8O2", "EA": "EA", "GBL": "GBL", "CC(=O)C(C)=O": "C4H6O2", "BF4": "BF4"}
+    for k, (name, called) in enumerate(made.items()):
+        atoms = find_molecule(name)
+        box = Atoms(atoms.numbers, atoms.positions, cell=[15] * 3, pbc=True)
+        box.append(Atom("Li", [7.5, 7.5, 7.5]))
+        write(tmp_path / f"{k}.extxyz", box)
+        charges = ["Li=0"] if called != "BF4" else []
+        assert read_box(tmp_path / f"{k}.extxyz", charges).names == (called, "Li")
 
 
 @pytest.mark.parametrize(
@@ -159,13 +179,15 @@ def test_gromacs_names_are_elements_by_residue(tmp_path: Path) -> None:
         ("ion.extxyz", [], r"the box carries \+1 e \(1 Li\).*file_species=\[NAME=CHARGE\] states charges"),
         ("ion.extxyz", ["Li"], "file_species=Li: expected NAME=CHARGE"),
         ("ion.extxyz", ["Li=0", "F6P=-1"], "no F6P in .*it holds Li"),
+        ("types.data", [], r"types\.data: has no Masses section"),
+        ("types.gro", [], r"elements of its atoms are not known \(opls_ names none\); a PDB or an extended XYZ file"),
     ],
 )
 def test_own_boxes_that_cannot_be_used(tmp_path: Path, name: str, species: list[str], said: str) -> None:
-    from ase import Atoms
-
     write(tmp_path / "open.xyz", Atoms("CO", [[0, 0, 0], [0, 0, 1.1]]))
     write(tmp_path / "ion.extxyz", Atoms("Li", [[0, 0, 0]], cell=[12] * 3, pbc=True))
+    write_lammps_data(tmp_path / "types.data", Atoms("CO", [[0, 0, 0], [0, 0, 1.1]], cell=[12] * 3, pbc=True))
+    (tmp_path / "types.gro").write_text("types\n    1\n    1MOL  opls_    1   0.100   0.100   0.100\n   2.0 2.0 2.0\n")
     (tmp_path / "broken.pdb").write_text("ATOM  oh\n")
     (tmp_path / "box.cfg").write_text("")
     with pytest.raises(ValueError, match=said):
@@ -173,7 +195,5 @@ def test_own_boxes_that_cannot_be_used(tmp_path: Path, name: str, species: list[
 
 
 def test_a_charge_that_is_stated_counts(tmp_path: Path) -> None:
-    from ase import Atoms
-
     write(tmp_path / "ions.extxyz", Atoms("HeNe", [[0, 0, 0], [6, 6, 6]], cell=[12] * 3, pbc=True))
     assert read_box(tmp_path / "ions.extxyz", ["He=1", "Ne=-1"]).charges == {"He": 1.0, "Ne": -1.0}

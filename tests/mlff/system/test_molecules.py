@@ -116,6 +116,20 @@ def test_salts_split_into_neutral_sums_of_ions() -> None:
         split_salt("Li.TFSI.TFSI")
 
 
+def test_an_ion_of_a_salt_may_be_a_file_whose_dots_part_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v1.2").mkdir()
+    anion = find_molecule("FSI")
+    for name in ("fsi.xyz", "v1.2/fsi.xyz"):
+        write(tmp_path / name, Atoms(anion.numbers, anion.positions, info={"charge": -1}), format="extxyz")
+        assert split_salt(f"[Li+].{name}") == {"[Li+]": 1, name: 1}
+    assert split_salt("[Mg+2].fsi.xyz.fsi.xyz") == {"[Mg+2]": 1, "fsi.xyz": 2}
+    with pytest.raises(ValueError, match=r"other\.xyz: no such file of a molecule"):
+        split_salt("Li.other.xyz")
+
+
 def test_aliases_lead_to_known_species() -> None:
     assert {ALIASES[a] for a in ALIASES} <= {*SOLVENTS, *IONS}
     assert find_molecule("acetone").name == "ACT"
