@@ -56,10 +56,10 @@ class Evaluate:
         """The model that is scored, with its own seed; the data are its own unless others are typed."""
         model, _ = context.prepared
         if isinstance(model, SavedModel):
-            own = not data_typed(context)
-            return subject_of(model.config, model.choices, own_data=own, seed=model.network.seed)
-        config = {**model.config, "data": data_section(context, model)}
-        return subject_of(config, model.choices, own_data=means_own_data(context, model))
+            own = None if data_typed(context) else model.config["data"]
+            return subject_of(context, model.config, model.choices, own, model.network.seed)
+        own = data_section(context, model) if means_own_data(context, model) else None
+        return subject_of(context, model.config, model.choices, own, model.config.get("seed", context.seed))
 
     def run(self, context: Context) -> dict[str, float]:
         """Score the test part; without one, and for force fields only, the validation part."""

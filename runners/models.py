@@ -148,21 +148,27 @@ def data_typed(context: Context) -> bool:
 
 
 def subject_of(
-    config: Mapping[str, Any], choices: Mapping[str, str], *, own_data: bool, seed: int | None = None
+    context: Context,
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    own_data: Mapping[str, Any] | None,
+    seed: int,
 ) -> Subject:
-    """A saved model as what a run is about: what the runner that made it needed, and its data if these are meant.
+    """A saved model as what a run is about: what the runner that made it needed, and the data that it is scored on.
 
-    `seed` is the one that it was made with, if that is not the one of its `config`.
+    `own_data` are the model's own, None where the command chose others; `seed` is the one that the model was made with.
     """
     try:
         needs = getattr(find_target(config["runner"]["_target_"], "runner"), "needs", NEEDS)
     except (UserError, KeyError, TypeError):  # made by a user's own class that is not there
         needs = NEEDS
     told = [key for key in needs if key in SECTIONS and key not in ("data", "system", "md")]
-    if own_data:
-        told += ["data", "experiment"]
-        choices = {"data": str(config.get("data", {}).get("name", "")), **choices}  # earlier versions kept no choices
-    return Subject(config if seed is None else {**config, "seed": seed}, choices, (*told, "seed"))
+    if own_data is None:
+        config = {**config, "data": context.config["data"]}
+        choices = {**choices, "data": context.choices["data"]}
+        return Subject({**config, "seed": seed}, choices, (*told, "data", "seed"))
+    choices = {"data": str(own_data.get("name", "")), **choices}  # earlier versions kept no choices
+    return Subject({**config, "data": own_data, "seed": seed}, choices, (*told, "data", "experiment", "seed"))
 
 
 def check_unchanged(

@@ -369,7 +369,7 @@ def test_equal_work_has_one_name_whatever_the_paths_threads_or_tracking() -> Non
         ((), {"model", "data", "readout"}, {"system"}),
         (("runner=dynamics",), {"model", "data"}, {"readout"}),
         (("model=rram_lsm", "runner=dynamics"), {"model", "data", "device"}, {"readout"}),
-        (("runner=evaluate", "model=rram_lsm"), {"data"}, {"model", "readout", "device"}),
+        (("runner=evaluate", "model=rram_lsm"), set(), {"model", "data", "readout", "device"}),
         (("runner=md",), {"system", "md"}, {"model", "data", "training"}),
     ],
 )
