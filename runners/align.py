@@ -11,10 +11,12 @@ from pydantic.dataclasses import dataclass
 
 from mlff.dynamics.relaxation import Relaxation
 from runners.check import UserError
+from runners.context import Subject
 from runners.force_fields import (
     SavedForceField,
     choices_of,
     config_of,
+    data_subject,
     frames_only,
     load_labels,
     log_labels,
@@ -92,6 +94,10 @@ class Align:
         data = frames_only(context, saved_data(context, saved))
         labels = load_labels(context, data, {"checkpoint": saved.dispersion})
         return _Prepared(saved, labels, *parts)
+
+    def subject(self, context: Context) -> Subject:
+        """The data are those of the checkpoint unless others are typed."""
+        return data_subject(context, context.prepared.saved)
 
     def run(self, context: Context) -> dict[str, float]:
         """Rounds until every error bar covers its target, or no more help; the best round is kept."""

@@ -12,10 +12,12 @@ from pydantic.dataclasses import dataclass
 
 from runners.check import UserError
 from runners.checkpoint import Cache, Throttle, cache_key, code_digest, read_arrays, write_arrays
+from runners.context import Subject
 from runners.force_fields import (
     SavedForceField,
     choices_of,
     config_of,
+    data_subject,
     frames_only,
     load_labels,
     log_labels,
@@ -98,6 +100,10 @@ class Distill:
         for labels in loaded.values():
             check_weights(self.distillation, labels, [m.model for m in members], context.overrides)
         return [loaded[d.split_seed] for d in divided]
+
+    def subject(self, context: Context) -> Subject:
+        """The data are those of the checkpoint unless others are typed."""
+        return data_subject(context, context.prepared.members[0])
 
     def run(self, context: Context) -> dict[str, float]:
         """Do everything and return the key results."""

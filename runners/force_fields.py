@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.check import UserError, build
+from runners.context import Subject
 from runners.explain import unknown_key
 from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint, own_choices
 
@@ -246,6 +247,12 @@ def choices_of(context: Context, saved: SavedForceField) -> dict[str, str]:
         return context.choices
     others = {group: option for group, option in context.choices.items() if group != "data"}
     return others | {group: option for group, option in saved.choices.items() if group == "data"}
+
+
+def data_subject(context: Context, saved: SavedForceField) -> Subject:
+    """The data of `saved_data` as what a run is about."""
+    section, chosen = data_section(context, saved), choices_of(context, saved)
+    return Subject({"data": section}, {"data": str(section.get("name", "")), **chosen}, ("data",))
 
 
 def log_labels(context: Context, labels: LabelSet) -> None:

@@ -70,6 +70,8 @@ def test_every_member_is_judged_by_frames_that_it_has_not_learned(
     (about,) = home.glob("hydra/*/*/model/model.yaml")
     saved = read_force_field(about.parent, "student")
     assert saved.config["data"] == data  # which nobody typed
+    (run,) = runs_in(home)
+    assert (run.data.params["data"], run.data.params["data.train"]) == ("mine", "package:carbonates_train.xyz")
     assert saved.labels["split_seed"] in (5, 6) and scored[3] == scored[4] == valid[saved.labels["split_seed"]]
 
 
