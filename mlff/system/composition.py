@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,20 +14,23 @@ SPREAD = 0.05
 """Totals this far from the wish, as a share of it, are searched for the least rounding error."""
 
 
-def amounts(
-    solvents: Mapping[str, float],
-    solvent_unit: SolventUnit,
-    salts: Mapping[str, float],
-    salt_unit: SaltUnit,
-    mass_u: Mapping[str, float],
-    density_g_cm3: float,
-) -> dict[str, float]:
+class Recipe(NamedTuple):
+    """Stated amounts of solvents and salts by name, and what they are amounts of."""
+
+    solvents: Mapping[str, float]
+    solvent_unit: SolventUnit
+    salts: Mapping[str, float]
+    salt_unit: SaltUnit
+
+
+def amounts(recipe: Recipe, mass_u: Mapping[str, float], density_g_cm3: float) -> dict[str, float]:
     """Relative numbers of molecules and formula units; `mass_u` in g/mol of each.
 
     Solvents in parts by mass, by number, or as counts. Salts in mol per kg of all solvents (`molality`), mol per litre
     of solution of this density (`molarity`), as a share of all molecules and formula units (`mole_fraction`) or of all
     mass (`mass_fraction`), or as counts. Raises `ValueError` on a composition that does not exist.
     """
+    solvents, solvent_unit, salts, salt_unit = recipe
     if salts and (salt_unit == "count") != (solvent_unit == "count"):
         raise ValueError("counts of salts go with counts of solvents: give both in molecules, or neither")
     moles = {k: a / mass_u[k] if solvent_unit == "mass" else float(a) for k, a in solvents.items()}
@@ -52,18 +55,13 @@ def amounts(
 
 
 def reached(
-    numbers: Mapping[str, float],
-    solvents: Mapping[str, float],
-    solvent_unit: SolventUnit,
-    salts: Mapping[str, float],
-    salt_unit: SaltUnit,
-    mass_u: Mapping[str, float],
-    density_g_cm3: float,
+    numbers: Mapping[str, float], recipe: Recipe, mass_u: Mapping[str, float], density_g_cm3: float
 ) -> dict[str, float]:
-    """What these `numbers` of molecules and formula units are in the units that `amounts` was asked in.
+    """What these `numbers` of molecules and formula units are in the units of the `recipe`.
 
-    Parts of solvents add up to those that `solvents` asks for.
+    Parts of solvents add up to those that the recipe asks for.
     """
+    solvents, solvent_unit, salts, salt_unit = recipe
     mass_g = {name: n * mass_u[name] for name, n in numbers.items()}
     parts = {name: (mass_g if solvent_unit == "mass" else numbers)[name] for name in solvents}
     scale = sum(solvents.values()) / (sum(parts.values()) or 1.0)

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.system.box import Box
-from mlff.system.composition import SaltUnit, SolventUnit, amounts, reached, whole_numbers
+from mlff.system.composition import Recipe, SaltUnit, SolventUnit, amounts, reached, whole_numbers
 from mlff.system.molecules import Molecule, find_molecule, split_salt
 
 Positive = Annotated[float, Field(gt=0)]
@@ -139,12 +139,11 @@ class System:
         if self.file is not None or self._counted:
             return []
         _, numbers, mass_u = self._numbers()
-        asked = self._asked
-        found = reached(numbers, *asked, mass_u, self.density_g_cm3)
-        solvents, solvent_unit, salts, salt_unit = asked
+        found = reached(numbers, self._recipe, mass_u, self.density_g_cm3)
+        solvents, solvent_unit, salts, salt_unit = self._recipe
         told = {} if len(solvents) == 1 else dict.fromkeys(solvents, UNITS[solvent_unit])
         told |= dict.fromkeys(salts, UNITS[salt_unit])
-        return [Reached(name, (solvents | salts)[name], found[name], unit) for name, unit in told.items()]
+        return [Reached(name, {**solvents, **salts}[name], found[name], unit) for name, unit in told.items()]
 
     def enough_atoms(self, share: float = WELL_MET) -> int | None:
         """The least `n_atoms` from the system's own on whose box misses no amount by more than `share`; None if none."""
@@ -160,16 +159,18 @@ class System:
         return self.solvent_unit == "count" or (self.salt_unit == "count" and not self.solvents)
 
     @property
-    def _asked(self) -> tuple[dict[str, float], SolventUnit, dict[str, float], SaltUnit]:
+    def _recipe(self) -> Recipe:
         solvents = dict(zip(self.solvents, self.solvent_amounts, strict=True))
-        return solvents, self.solvent_unit, dict(zip(self.salts, self.salt_amounts, strict=True)), self.salt_unit
+        return Recipe(
+            solvents, self.solvent_unit, dict(zip(self.salts, self.salt_amounts, strict=True)), self.salt_unit
+        )
 
     def _numbers(self) -> tuple[dict[str, dict[str, int]], dict[str, int], dict[str, float]]:
         """Species of each solvent and formula unit, how many of these there are, and the mass of one in u."""
         molecules = self.molecules()
         units = {name: {name: 1} for name in self.solvents} | {salt: split_salt(salt) for salt in self.salts}
         mass = {u: sum(n * molecules[s].mass_u for s, n in parts.items()) for u, parts in units.items()}
-        wanted = amounts(*self._asked, mass, self.density_g_cm3)
+        wanted = amounts(self._recipe, mass, self.density_g_cm3)
         if self._counted:
             return units, {name: int(n) for name, n in wanted.items()}, mass
         size = {u: sum(n * len(molecules[s].numbers) for s, n in parts.items()) for u, parts in units.items()}

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from mlff.system.composition import amounts, reached, whole_numbers
+from mlff.system.composition import Recipe, amounts, reached, whole_numbers
 from mlff.system.liquid import System, measured_at
 
 MASS = {"EC": 88.062, "DMC": 90.078, "LiPF6": 151.905}
 
 
 def _ratio(unit: str, value: float, density: float = 1.2) -> tuple[float, dict[str, float]]:
-    found = amounts({"EC": 1.0, "DMC": 1.0}, "mass", {"LiPF6": value}, unit, MASS, density)
+    found = amounts(Recipe({"EC": 1.0, "DMC": 1.0}, "mass", {"LiPF6": value}, unit), MASS, density)
     return sum(found[k] * MASS[k] for k in found), found
 
 
 def test_solvents_by_mass_and_by_number() -> None:
-    by_mass = amounts({"EC": 3.0, "DMC": 7.0}, "mass", {}, "molality", MASS, 1.0)
+    by_mass = amounts(Recipe({"EC": 3.0, "DMC": 7.0}, "mass", {}, "molality"), MASS, 1.0)
     assert by_mass["EC"] * MASS["EC"] / (by_mass["DMC"] * MASS["DMC"]) == pytest.approx(3 / 7)
-    assert amounts({"EC": 3.0, "DMC": 7.0}, "mole", {}, "molality", MASS, 1.0) == {"EC": 3.0, "DMC": 7.0}
+    assert amounts(Recipe({"EC": 3.0, "DMC": 7.0}, "mole", {}, "molality"), MASS, 1.0) == {"EC": 3.0, "DMC": 7.0}
 
 
 def test_salts_in_each_unit() -> None:
@@ -33,7 +33,7 @@ def test_salts_in_each_unit() -> None:
     assert found["LiPF6"] / sum(found.values()) == pytest.approx(0.1)
     mass, found = _ratio("mass_fraction", 0.12)
     assert found["LiPF6"] * MASS["LiPF6"] / mass == pytest.approx(0.12)
-    counts = amounts({"EC": 10.0}, "count", {"LiPF6": 2.0}, "count", MASS, 1.0)
+    counts = amounts(Recipe({"EC": 10.0}, "count", {"LiPF6": 2.0}, "count"), MASS, 1.0)
     assert counts == {"EC": 10.0, "LiPF6": 2.0}
 
 
@@ -52,7 +52,7 @@ def test_compositions_that_do_not_exist(salt_unit: str, value: float, said: str)
 
 def test_a_salt_in_molality_needs_a_solvent() -> None:
     with pytest.raises(ValueError, match="salts in molality need a solvent"):
-        amounts({}, "mass", {"LiPF6": 1.0}, "molality", MASS, 1.0)
+        amounts(Recipe({}, "mass", {"LiPF6": 1.0}, "molality"), MASS, 1.0)
 
 
 def test_counts_are_near_the_size_and_keep_the_composition() -> None:
@@ -100,8 +100,8 @@ def test_what_whole_molecules_make_of_an_amount_is_known_and_the_size_that_meets
 @pytest.mark.parametrize("salt_unit", ["molality", "molarity", "mole_fraction", "mass_fraction"])
 @pytest.mark.parametrize("solvent_unit", ["mass", "mole"])
 def test_amounts_that_are_reached_are_in_the_units_that_were_asked_in(solvent_unit: str, salt_unit: str) -> None:
-    asked = {"EC": 3.0, "DMC": 7.0}, solvent_unit, {"LiPF6": 0.2}, salt_unit
-    found = reached(amounts(*asked, MASS, 1.2), *asked, MASS, 1.2)
+    asked = Recipe({"EC": 3.0, "DMC": 7.0}, solvent_unit, {"LiPF6": 0.2}, salt_unit)
+    found = reached(amounts(asked, MASS, 1.2), asked, MASS, 1.2)
     assert found == pytest.approx({"EC": 3.0, "DMC": 7.0, "LiPF6": 0.2})
 
 
