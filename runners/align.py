@@ -118,10 +118,11 @@ class Align:
         done = [rounds.close(0, model, found, p.aligned)]
         while not self._enough(context, done, p.aligned):
             model = rounds.align(len(done), done[-1], done[-2] if len(done) > 1 else None, p.aligned)
-            if len(done) == 1:
-                rounds.check_sign(p.aligned, done[0], model, self.check_ps)
+            decided = len(done) > 1 or rounds.check_sign(p.aligned, done[0], model, self.check_ps)
             label = f"round {len(done)}"
             found = {t.name: runs.again(t, model, done[-1].runs[t.name], label) for t in p.aligned}
+            if not decided:
+                rounds.check_round(p.aligned, done[0], found)
             done.append(rounds.close(len(done), model, found, p.aligned))
         best = min(done, key=lambda r: r.error_g_cm3)
         return self._finish(context, p, rounds, done, best)

@@ -85,50 +85,82 @@ class Rounds:
         self.context.progress.say(f"round {index}: pressure changes asked for: {told}")
         return self._aligned(index, last.model, liquids)
 
-    def check_sign(self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float) -> None:
+    def check_sign(self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float) -> bool:
         """Short runs of old and new model from the same start; raises `ValueError` if densities went the wrong way.
 
-        A run too short to tell, by the noise of the two or by how fast a volume follows, is told with the length that
-        would decide.
+        False for runs too short to tell, by the noise of the two or by how fast a volume follows, which is told with the
+        length that would decide.
         """
-        from mlff.alignment.pressure import verdict
-
         changed = [t for t in targets if self.asked[t.name]]
         if not changed:
-            return
+            return True
         slowest = max(self._slowest_ps(first.runs[t.name], t.temperature_K) for t in changed)
         moves = [self._moved(t, first, model, length_ps, slowest) for t in changed]
-        found, told = verdict(moves, length_ps, slowest), "; ".join(map(str, moves))
         self.context.tracker.metrics({f"sign/{m.name}_moved_g_cm3": m.moved for m in moves})
         self.context.tracker.metrics({f"sign/{m.name}_expected_g_cm3": m.expected for m in moves})
         self.context.tracker.metrics({f"sign/{m.name}_error_g_cm3": m.error for m in moves})
+        decides_ps = self._judged(moves, length_ps, slowest, f"in {length_ps:g} ps")
+        if decides_ps is None:
+            return True
+        way = f"runner.check_ps={decides_ps:.2g} would decide" if decides_ps < 1e6 else "nothing was moved"
+        told = "; ".join(map(str, moves))
+        self.context.progress.warn(
+            f"sign and unit are not decided in so short a run: in {length_ps:g} ps {told}; {way}; round 1 itself is judged"
+        )
+        return False
+
+    def check_round(self, targets: Sequence[Target], first: Round, found: Mapping[str, Run]) -> None:
+        """The same by the runs of the first round, where the short ones could not tell.
+
+        They do not start from one state, so shorter ones than a volume needs to settle say nothing either.
+        """
+        from mlff.alignment.pressure import SETTLED, Moved
+
+        changed, moves = [t for t in targets if self.asked[t.name]], []
+        for t in changed:
+            old, new = first.runs[t.name].measured, found[t.name].measured
+            error = math.hypot(old.error_g_cm3, new.error_g_cm3)
+            moves.append(
+                Moved(t.name, self.asked[t.name], self._expected(t, old), new.density_g_cm3 - old.density_g_cm3, error)
+            )
+        slowest = max(self._slowest_ps(first.runs[t.name], t.temperature_K) for t in changed)
+        length = self.runs.md.length_ps
+        if length < SETTLED * slowest or self._judged(moves, length, slowest, "by round 1") is not None:
+            told = "; ".join(map(str, moves))
+            self.context.progress.warn(f"sign and unit are not decided by round 1 either: {told}")
+
+    def _judged(self, moves: Sequence[Moved], length_ps: float, slowest_ps: float, how: str) -> float | None:
+        """Tell that all is right; else the length in ps that would decide. Raises `ValueError` for what is wrong."""
+        from mlff.alignment.pressure import verdict
+
+        found, told = verdict(moves, length_ps, slowest_ps), "; ".join(map(str, moves))
         if found.right is False:
             raise ValueError(
                 f"the pressure change has the wrong sign or unit ({told}): more pressure must lower a density, by about "
                 "what the compressibility says"
             )
-        if found.right:
-            self.context.progress.say(f"sign and unit are right: in {length_ps:g} ps {told}")
-            return
-        way = f"runner.check_ps={found.decides_ps:.2g} would decide" if found.decides_ps < 1e6 else "nothing was moved"
-        self.context.progress.warn(
-            f"sign and unit are not decided in so short a run: in {length_ps:g} ps {told}; {way}"
-        )
+        if not found.right:
+            return found.decides_ps
+        self.context.progress.say(f"sign and unit are right: {how} {told}")
+        return None
+
+    def _expected(self, t: Target, m: Measured) -> float:
+        """Change of density, g/cm3, that the compressibility says of the pressure that the alignment has made."""
+        taken = self.asked[t.name] * self.shares.get(t.name, 1.0)
+        return m.density_g_cm3 * math.expm1(-m.compressibility_per_atm * taken)
 
     def _moved(self, t: Target, first: Round, model: ForceField, length_ps: float, slowest_ps: float) -> Moved:
         """One liquid with the old and the new model, beside what its compressibility expects of the aligned pressure."""
         from mlff.alignment.pressure import Moved, moved_by
         from mlff.dynamics.trajectory import read_thermo
 
-        run, asked = first.runs[t.name], self.asked[t.name]
+        run = first.runs[t.name]
         old, new = (
             read_thermo(self.runs.again(t, m, run, f"sign {which}", length_ps).path)
             for which, m in (("before", first.model), ("after", model))
         )
         moved, error = moved_by(_densities(old), _densities(new), _step_ps(old), slowest_ps)
-        m, taken = run.measured, asked * self.shares.get(t.name, 1.0)
-        expected = m.density_g_cm3 * math.expm1(-m.compressibility_per_atm * taken)
-        return Moved(t.name, asked, expected, moved, error)
+        return Moved(t.name, self.asked[t.name], self._expected(t, run.measured), moved, error)
 
     def _slowest_ps(self, run: Run, temperature_K: float) -> float:
         """Of the volume's own fluctuations and of the barostat."""

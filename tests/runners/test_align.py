@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -174,6 +175,30 @@ def test_a_wrong_sign_ends_the_first_round(
     status, _, err = lsmrun(*typed, "runner.watched=[]", "seed=1")
     assert status == 1 and "the pressure change has the wrong sign or unit (made_dmc +" in err
     assert len(list(home.glob("hydra/*/*/model"))) == 1
+
+
+@pytest.mark.parametrize(("moved", "wrong"), [(-0.02, False), (0.02, True), (1e-4, True), (-2.0, True)])
+def test_the_first_round_judges_sign_and_unit_where_short_runs_could_not(
+    monkeypatch: pytest.MonkeyPatch, moved: float, wrong: bool
+) -> None:
+    said: list[str] = []
+    context: Any = SimpleNamespace(progress=SimpleNamespace(say=said.append, warn=said.append))
+    runs: Any = SimpleNamespace(md=SimpleNamespace(length_ps=100.0))
+    rounds, target = Rounds(context, None, None, runs), SimpleNamespace(name="x", temperature_K=300.0)  # type: ignore[arg-type]
+    rounds.asked = {"x": 300.0}
+    monkeypatch.setattr(Rounds, "_slowest_ps", lambda *_: 2.0)
+    kappa = 0.02 / 300  # 2 % of 1 g/cm3
+    before, after = (
+        SimpleNamespace(measured=SimpleNamespace(density_g_cm3=d, error_g_cm3=1e-3, compressibility_per_atm=kappa))
+        for d in (1.0, 1.0 + moved)
+    )
+    first: Any = SimpleNamespace(runs={"x": before})
+    if wrong:
+        with pytest.raises(ValueError, match="the pressure change has the wrong sign or unit"):
+            rounds.check_round([target], first, {"x": after})  # type: ignore[list-item,dict-item]
+    else:
+        rounds.check_round([target], first, {"x": after})  # type: ignore[list-item,dict-item]
+        assert said[0].startswith("sign and unit are right: by round 1 x -0.0200")
 
 
 @pytest.mark.parametrize(
