@@ -144,6 +144,7 @@ class Comparison:
         axes.bar(range(len(means)), means, yerr=[row.metrics[metric].deviation for row in self.rows], capsize=3)
         names = [str(k + 1) for k in range(len(means))] if self._is_numbered else self._bar_names
         axes.set_xticks(range(len(names)), names, rotation=60 if max(map(len, names)) > 2 and len(names) > 5 else 0)
+        axes.set_xlim(-0.6, len(names) - 0.4)  # room for bars of rows without the metric, too
         axes.set_xlabel(", ".join(self._bar_keys))
 
     @property
@@ -226,7 +227,8 @@ def compare(runs: Sequence[Run], metrics: Sequence[str], against: str | None) ->
     names = sorted({name for p in params for name in p})
     varying = tuple(k for k in names if k != "seed" and len({p.get(k, "-") for p in params}) > 1)
     known = sorted({name for run in runs for name in run.data.metrics})
-    chosen = tuple(metrics) or _usual(known)
+    usual = sorted(_usual(known), key=lambda name: sum(name not in run.data.metrics for run in runs))
+    chosen = tuple(metrics) or tuple(usual)  # what all have first: it is drawn
     for name in chosen:
         if name not in known:
             raise UserError(f"runner.metrics={name}: no run has this metric{suggest(name, known)}")

@@ -218,6 +218,10 @@ def test_a_table_shows_the_test_part_unless_asked() -> None:
     run.data.metrics |= {"liquid/rate_hz": 3.0, "liquid/rate_hz_train": 3.0, "test/standard_error": 0.1}
     assert compare([run], [], None).metrics == ("test/accuracy", "liquid/rate_hz")
     assert compare([run], ["liquid/rate_hz_train"], None).metrics == ("liquid/rate_hz_train",)
+    run.data.metrics["energy/mae"] = 1.0
+    other = made_up({"model.gain": 2}, 0.5)
+    other.data.metrics = {"energy/mae": 2.0}
+    assert compare([run, other], [], None).metrics[0] == "energy/mae"  # what all have is drawn
 
 
 def test_names_are_drawn_as_bars() -> None:
