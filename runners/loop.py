@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -48,6 +48,10 @@ class Loop:
     chosen: Annotated[Count, Field(description="most labels of each liquid in a round")] = 200
     explore_ps: Annotated[float, Field(gt=0, description="dynamics of each liquid in a round")] = 10.0
     explore_K: Annotated[float | None, Field(gt=0, description="its temperature; null = the liquid's")] = None
+    explore_at: Annotated[
+        Literal["pressure", "density"],
+        Field(description="that of md, or constant volume at the start density; the last one is by md"),
+    ] = "pressure"
     round_epochs: Annotated[Count, Field(description="epochs with the labels of a round, from the last weights on")] = (
         50
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,8 +26,10 @@ STEPS = 20
 
 def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, System]) -> dict[str, float]:
     """Measure, and tell the cost of every kind of stage, the total and the longest unit of work."""
+    beside = min(context.threads, loop.members) if context.training.device == "cpu" else 1
     with context.phase("cost"):
-        training, step = _second_of_training(context, made), _second_of_a_step(loop, context, systems)
+        training = _second_of_training(context, made, max(1, context.threads // beside))
+        step = _second_of_a_step(loop, context, systems)
     first, n = made.frames[0], len(loop.labelled)
     largest = first + loop.rounds * loop.chosen * n
     epoch = training.seconds_by_atom * training.atoms_of_frame
@@ -37,7 +40,7 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     runs = dict.fromkeys(loop.aligned, (loop.align_rounds + 1) * loop.longest + last)
     runs |= dict.fromkeys(loop.watched, loop.longest + (last or loop.longest))
     parts = {
-        "training": loop.members * trained,
+        "training": math.ceil(loop.members / beside) * trained,
         "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
         "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled) / _at_once(loop, context),
         "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson,
@@ -83,8 +86,8 @@ class _Training:
     atoms_of_frame: float
 
 
-def _second_of_training(context: Context, made: Made) -> _Training:
-    """One pass over some of the labels, forward and back."""
+def _second_of_training(context: Context, made: Made, threads: int) -> _Training:
+    """One pass over some of the labels, forward and back, with the threads that a member has."""
     from mlff.training.parallel import Ranks
     from mlff.training.trainable import start
     from mlff.training.trainer import Trainer
@@ -93,7 +96,7 @@ def _second_of_training(context: Context, made: Made) -> _Training:
     options = replace(context.training, epochs=1, batch=min(context.training.batch, len(labels.train)))
     s = start(context.model, options, labels, context.seed)
     parts = (s.model, s.train, s.valid, options, s.weights, s.scale, context.seed, Ranks())
-    trainer = Trainer(*parts, threads=context.threads)
+    trainer = Trainer(*parts, threads=threads)
     batches = trainer.batches(0)
     trainer.step(batches[0])  # the first one compiles
     began = time.perf_counter()

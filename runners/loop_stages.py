@@ -67,7 +67,7 @@ class LoopStages:
 
     def train(self, made: Made, index: int) -> None:
         """Every member of the committee on all labels so far; later rounds go on from the last weights."""
-        results, members = [], []
+        stages = []
         for member in range(self.loop.members):
             command = [*self._training(made), f"seed={self.context.seed * 1000 + member}"]
             if index:
@@ -78,11 +78,19 @@ class LoopStages:
                 ]
             else:
                 command += differing("model", ["model=mlff"], self.config)
-            ended = self._run(f"train-{index}-{member}", command)
-            members.append(ended.folder / "model")
-            results.append(dict(ended.results))
-        made.members = members
-        made.errors.append(results)
+            stages.append(Stage(f"train-{index}-{member}", tuple(command)))
+        ended = self._members(stages)
+        made.members = [e.folder / "model" for e in ended]
+        made.errors.append([dict(e.results) for e in ended])
+
+    def _members(self, stages: list[Stage]) -> list[Ended]:
+        """Side by side on a CPU, where the threads of one model share less than half of the work; a GPU has one at a time."""
+        if self.context.threads == 1 or self.context.debug or self.config["training"]["device"] != "cpu":
+            return [self.stages.run(stage) for stage in stages]
+        beside = min(self.context.threads, len(stages))
+        ended = side_by_side(self.context, [partial(_trained_apart, self.loop, stage, beside) for stage in stages])
+        self.stages.seconds |= {stage.name: e.seconds for stage, e in zip(stages, ended, strict=True)}
+        return ended
 
     def explore(self, made: Made, index: int) -> None:
         """Dynamics of every liquid with the committee, side by side; where it breaks off, as far as it goes."""
@@ -91,7 +99,10 @@ class LoopStages:
         if not pays(self.context, len(names), max(map(self.loop.size, names)), steps):
             made.trajectories = [self.explored(made, index, name) for name in names]
             return
-        found = side_by_side(self.context, [partial(_explored_apart, self.loop, made, index, name) for name in names])
+        beside = min(self.context.threads, len(names))
+        found = side_by_side(
+            self.context, [partial(_explored_apart, self.loop, made, index, name, beside) for name in names]
+        )
         made.trajectories = [path for path, _ in found]
         for _, seconds in found:
             self.stages.seconds |= seconds
@@ -199,12 +210,14 @@ class LoopStages:
         made.frames.append(n)
         self.context.progress.say(f"{n} labelled clusters so far")
 
-    def explored(self, made: Made, index: int, name: str, told: str = "") -> Path:
-        """Dynamics of one liquid; `told` begins every line of one among others."""
+    def explored(self, made: Made, index: int, name: str, beside: int = 1) -> Path:
+        """Dynamics of one liquid, of `beside` at a time."""
         from mlff.dynamics.simulation import BlowUp
 
         o, length = self.loop, self.loop.explore_ps
-        temperature = [] if o.explore_K is None else [f"md.temperature_K={o.explore_K}"]
+        conditions = [] if o.explore_K is None else [f"md.temperature_K={o.explore_K}"]
+        if o.explore_at == "density" and index <= o.rounds:  # the last trajectories are what distillation learns from
+            conditions += ["md.ensemble=csvr", "md.pressure_atm=null", "md.pressure_damping_fs=null"]
         while True:
             command = [
                 "model=mlff",
@@ -214,13 +227,13 @@ class LoopStages:
                 f"md.length_ps={length:g}",
                 "md.max_spread_eV_A=null",
                 f"md.frame_every_fs={max(1.0, 10.0 * length):g}",
-                *temperature,
+                *conditions,
                 *self._relaxation("runner=md"),
                 f"runner.pictures={show(o.pictures)}",
                 self._checkpoints(made.members),
             ]
             try:
-                ended = self.stages.run(Stage(f"md-{index}-{name}", tuple(command)), told)
+                ended = self.stages.run(Stage(f"md-{index}-{name}", tuple(command)), beside)
             except BlowUp as error:
                 length /= SHORTER
                 if length < SHORTEST_PS:
@@ -230,10 +243,17 @@ class LoopStages:
             return ended.folder / "trajectory" / "trajectory.h5md"
 
 
-def _explored_apart(loop: Loop, made: Made, index: int, name: str, context: Context) -> tuple[Path, dict[str, float]]:
+def _trained_apart(loop: Loop, stage: Stage, beside: int, context: Context) -> Ended:
+    """One member in a process of its own."""
+    return LoopStages(loop, context).stages.run(stage, beside)
+
+
+def _explored_apart(
+    loop: Loop, made: Made, index: int, name: str, beside: int, context: Context
+) -> tuple[Path, dict[str, float]]:
     """One liquid in a process of its own: the trajectory, and wall times by stage."""
     stages = LoopStages(loop, context)
-    return stages.explored(made, index, name, name), stages.stages.seconds
+    return stages.explored(made, index, name, beside), stages.stages.seconds
 
 
 def _frames(path: Path) -> int:

@@ -39,7 +39,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Ended:
-    """Folder, key results and wall time of a stage that has ended."""
+    """Folder, key results and wall time (its share of it, beside others) of a stage that has ended."""
 
     folder: Path
     results: Mapping[str, float]
@@ -53,8 +53,11 @@ class Stages:
         self.context, self.folder = context, folder
         self.seconds: dict[str, float] = {}
 
-    def run(self, stage: Stage, name: str = "") -> Ended:
-        """Run one stage to its end; its errors are raised here. `name` begins every line of one among others."""
+    def run(self, stage: Stage, beside: int = 1) -> Ended:
+        """Run one stage to its end; its errors are raised here.
+
+        Of `beside` stages at a time each counts its share of the wall time, and begins every line with its name.
+        """
         from runners.context import job_hash
         from runners.job import log_to, run_job
 
@@ -74,9 +77,9 @@ class Stages:
             spent = self._spent(folder)
             started = time.monotonic()
             try:
-                results = run_job(cfg, cfg.hydra, name=name) or {}
+                results = run_job(cfg, cfg.hydra, name=stage.name if beside > 1 else "") or {}
             finally:
-                seconds = spent + time.monotonic() - started
+                seconds = spent + (time.monotonic() - started) / beside
                 (folder / "seconds.txt").write_text(f"{seconds:.1f}\n", encoding="utf-8")
                 log_to(self.context.output_dir / "lsmrun.log")
             content = {"job": job, "command": command, "results": results, "seconds": seconds}

@@ -20,7 +20,8 @@ from runners.stages import as_value, differing
 from runners.systems import load_system, target_of
 from tests.command_line import Run, refused, runs_in
 
-TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
+TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1", "runner.explore_at=density")
+LABELLED = "ec30_emc70_lipf6_0p92m"
 
 
 @pytest.mark.timeout(1800)  # many small stages: a busy machine makes it long
@@ -60,6 +61,9 @@ def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
     assert len((folder / "cost.csv").read_text(encoding="utf-8").splitlines()) == 1 + 12
     done = json.loads((folder / "distill" / "done.json").read_text(encoding="utf-8"))
     assert done["command"].startswith("lsmrun model=mlff runner=distill data=labelled")
+    explored = [json.loads((folder / f"md-{k}-{LABELLED}" / "done.json").read_text(encoding="utf-8")) for k in (1, 2)]
+    assert ["md.ensemble=csvr" in e["command"] for e in explored] == [True, False]  # the last one is for distillation
+    assert "md/drift_kcal_mol_ns_atom" in explored[0]["results"]
 
 
 @pytest.mark.parametrize(
