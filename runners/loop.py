@@ -46,6 +46,9 @@ class Loop:
         Count, Field(description="clusters of each liquid that the committee looks at in a round")
     ] = 600
     chosen: Annotated[Count, Field(description="most labels of each liquid in a round")] = 200
+    certain_eV_A: Annotated[
+        float, Field(gt=0, description="clusters on which the committee disagrees by less are not labelled")
+    ] = 0.15
     explore_ps: Annotated[float, Field(gt=0, description="dynamics of each liquid in a round")] = 10.0
     explore_K: Annotated[float | None, Field(gt=0, description="its temperature; null = the liquid's")] = None
     explore_at: Annotated[

@@ -55,6 +55,7 @@ class LoopStages:
                     f"runner.n_boxes={o.packed_boxes * 5}",
                     f"runner.n_clusters={o.candidates}",
                     f"runner.choice.most={o.chosen}",
+                    f"runner.choice.certain_eV_A={o.certain_eV_A}",
                     "runner.perturbation=null",
                     f"runner.known={as_value([str(p) for p in known])}",
                     self._checkpoints(made.members),
