@@ -52,7 +52,10 @@ class Aligner:
         for liquid in liquids:
             parts = split(taken(liquid.frames, options.frames))
             for part, frames in zip((self.train, self.valid), parts, strict=True):
-                part[liquid.name] = [Anchored.of(self.bare, f, liquid.change_atm) for f in frames]
+                try:
+                    part[liquid.name] = [Anchored.of(self.bare, f, liquid.change_atm) for f in frames]
+                except ValueError as error:
+                    raise ValueError(f"{liquid.name}: {error}") from error
         self.frames = [a for frames in self.train.values() for a in frames]
         self.rest = free_of_elements(np.array([a.counts for a in self.frames]))
         if not options.free_elements:

@@ -56,7 +56,8 @@ def _images(
     assert c.fragments is not None
     for fragment, members in _members(c.fragments):
         if len(np.unique(piece[members])) > 1:
-            raise ValueError(f"molecule {fragment} (atoms {members.min()} to {members.max()}) is not in one piece")
+            atoms = f"atoms {members.min()} to {members.max()}"
+            raise ValueError(f"molecule {fragment} ({atoms}) is not in one piece: the model has torn it apart")
         reached, before = breadth_first_order(tree, members[0], directed=False)
         for atom in reached[1:]:
             parent = int(before[atom])

@@ -24,6 +24,10 @@ from tests.mlff.label_sets import labelled
 from tests.mlff.liquids import liquid
 from tests.mlff.samples import TRICLINIC, crowd, model
 
+TORN = Configuration.of(
+    [8, 1], [[0.0, 0, 0], [15.0, 0, 0]], [30.0, 30, 30], True, fragments=[0, 0], fragment_charges=[0.0]
+)
+
 
 def _dimers(wrapped: bool) -> Configuration:
     """Seven molecules of two atoms in a triclinic cell smaller than twice the cutoff, some across its faces."""
@@ -199,7 +203,11 @@ def test_energies_of_elements_are_free() -> None:
     [
         ([Liquid("water", WATER[:2], 10.0)], "water: 2 frames, at least 3 are needed"),
         ([Liquid("water", WATER, 600.0)], r"water: a change of \+600 atm, at most 500 atm in one round"),
-        ([Liquid("open", [crowd(5)] * 3, 1.0)], "a liquid is periodic along all three axes"),
+        ([Liquid("open", [crowd(5)] * 3, 1.0)], "open: a liquid is periodic along all three axes"),
+        (
+            [Liquid("gas", [TORN] * 3, 1.0)],
+            r"gas: molecule 0 \(atoms 0 to 1\) is not in one piece: the model has torn it",
+        ),
     ],
 )
 def test_what_cannot_be_aligned_is_refused(liquids: list[Liquid], said: str) -> None:
