@@ -34,7 +34,8 @@ INTERRUPTED = "interrupted"
 
 BLIND = ("valid/", "train/", "epoch/valid/", "epoch/train/", "init/", "liquid/", "kernel/", "avalanche/", "device/", "cost/",
          "time/", "md/")  # fmt: skip
-"""Metrics that no test label has a part in; those of a liquid tell what it does with test samples, not what they are."""
+"""Metrics in which nothing is compared with a test label; those of a liquid tell what it does with test samples, not what
+they are. `kernel/` draws its samples evenly from the classes: labels say which samples, no more."""
 
 
 @dataclass(frozen=True, config=STRICT)
