@@ -18,6 +18,7 @@
 | `label.py`, `train.py`, `distill.py`, `align.py`, `loop.py` | runners that make a force field, by steps or all in turn |
 | `md.py`, `properties.py`, `export.py` | runners that use one |
 | `force_fields.py`, `systems.py`, `simulation.py` | what they share: models and labels, liquids, simulations |
+| `side_by_side.py` | parts of a run in processes of their own: small boxes, members of a committee |
 | `densities.py`, `rounds.py` | parts of `align.py`: densities under one model after another, rounds |
 | `properties_stages.py`, `properties_report.py` | parts of `properties.py` |
 | `loop_stages.py`, `loop_cost.py`, `loop_report.py` | parts of `loop.py` |
