@@ -2,7 +2,7 @@
 
 | file | idea |
 |---|---|
-| `units.py`, `streams.py`, `processes.py` | units and constants; one random stream for each purpose; how processes that compute begin |
+| `units.py`, `streams.py`, `processes.py` | units; a random stream for each purpose; how processes that compute begin |
 | `frames.py`, `labelled.py`, `datasets.py`, `authors_format.py` | configurations, their labels, files of both |
 | `neighbours.py` | which atoms see which |
 | `get.py`, `charges.py`, `coulomb.py`, `coulomb_matrix.py`, `dispersion.py` | the terms of the energy |
