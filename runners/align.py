@@ -27,6 +27,8 @@ from runners.force_fields import (
 from runners.systems import Target, load_system, size_of, target_of, tell_composition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlff.datasets import LabelSet
     from runners.context import Context
     from runners.densities import Run
@@ -103,7 +105,7 @@ class Align:
         """Rounds until every error bar covers its target, or no more help; the best round is kept."""
         import torch
 
-        from runners.densities import Densities, Precision
+        from runners.densities import Ask, Densities, Precision
         from runners.rounds import Rounds
 
         torch.set_num_threads(1)
@@ -114,13 +116,14 @@ class Align:
         runs = Densities(context, context.md, self.relaxation, precision)
         rounds = Rounds(context, self.alignment, p.labels, runs)
         model = p.saved.model
-        found = {t.name: runs.first(t, model, "round 0") for t in (*p.aligned, *p.watched)}
+        everything = (*p.aligned, *p.watched)
+        found = _by_name(everything, runs.all([Ask(t, model, "round 0") for t in everything]))
         done = [rounds.close(0, model, found, p.aligned)]
         while not self._enough(context, done, p.aligned):
             model = rounds.align(len(done), done[-1], done[-2] if len(done) > 1 else None, p.aligned)
             decided = len(done) > 1 or rounds.check_sign(p.aligned, done[0], model, self.check_ps)
             label = f"round {len(done)}"
-            found = {t.name: runs.again(t, model, done[-1].runs[t.name], label) for t in p.aligned}
+            found = _by_name(p.aligned, runs.all([Ask(t, model, label, done[-1].runs[t.name]) for t in p.aligned]))
             if not decided:
                 rounds.check_round(p.aligned, done[0], found)
             done.append(rounds.close(len(done), model, found, p.aligned))
@@ -146,11 +149,14 @@ class Align:
 
     def _finish(self, context: Context, p: _Prepared, rounds: Any, done: list[Round], best: Round) -> dict[str, float]:
         """Simulate with the model that is kept what was only watched, or everything, report, write the model."""
+        from runners.densities import Ask
+
         first = done[0]
         after: dict[str, Run] = {**first.runs, **best.runs}
         if best.index:  # else nothing has changed
-            for target in p.watched if self.final_ps is None else (*p.aligned, *p.watched):
-                after[target.name] = rounds.runs.again(target, best.model, after[target.name], "after", self.final_ps)
+            last = p.watched if self.final_ps is None else [*p.aligned, *p.watched]
+            asks = [Ask(t, best.model, "after", after[t.name], self.final_ps) for t in last]
+            after |= _by_name(last, rounds.runs.all(asks))
         made = config_of(context, p.saved), choices_of(context, p.saved)
         write_force_field(context.output_dir / "model", best.model, p.labels, *made)
         context.tracker.artifact(context.output_dir / "model", "model")
@@ -164,6 +170,10 @@ class Align:
             context.tracker.figure(densities(p.aligned, p.watched, done, after, best.index), "pictures/densities.png")
         rounds.clear()
         return results
+
+
+def _by_name(targets: Sequence[Target], runs: Sequence[Run]) -> dict[str, Run]:
+    return {t.name: run for t, run in zip(targets, runs, strict=True)}
 
 
 def _tell_targets(context: Context, p: _Prepared) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runners.checkpoint import fingerprint
+from runners.side_by_side import side_by_side
 from runners.simulation import Stretch
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from mlff.model import ForceField
     from runners.context import Context
     from runners.systems import Target
+
+WORTH_STEPS = 4000
+"""Steps in all from which on processes pay, which begin in some 5 s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,19 @@ class Run:
         return configurations(self.trajectory(), n, float(thermo.time_ps[start] - thermo.time_ps[0]))
 
 
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """One run that is wanted: of a packed and relaxed box or, `before` given, on from the end of another one, with
+    another model; exactly `length_ps` where that is given.
+    """
+
+    target: Target
+    model: ForceField
+    label: str
+    before: Run | None = None
+    length_ps: float | None = None
+
+
 @dataclass(frozen=True)
 class Precision:
     """A run goes on until half its 95 % interval is `g_cm3`, at most `longest` times as long as `md` says."""
@@ -65,65 +84,61 @@ class Densities:
         self.context, self.md, self.relaxation, self.precision = context, md, relaxation, precision
         self.stretches: list[Stretch] = []
 
-    def first(self, target: Target, model: ForceField, label: str) -> Run:
-        """Pack, relax and simulate a liquid."""
+    def all(self, asks: Sequence[Ask]) -> list[Run]:
+        """What is asked for, in that order; boxes side by side where there are several and they take long."""
+        stretches = [self._opened(ask) for ask in asks]
+        self.stretches += stretches
+        left = sum(max(0, self._md(a).n_steps - s.reached()) for a, s in zip(asks, stretches, strict=True))
+        if min(self.context.threads, len(asks)) == 1 or self.context.debug or left < WORTH_STEPS:
+            return [self.one(ask, stretch) for ask, stretch in zip(asks, stretches, strict=True)]
+        given = self.md, self.relaxation, self.precision
+        return side_by_side(self.context, [partial(_apart, *given, ask) for ask in asks])
+
+    def one(self, ask: Ask, stretch: Stretch | None = None) -> Run:
+        """One run, in this process."""
+        from mlff.dynamics.stability import calculator
         from mlff.system.liquid import pack
 
-        context = self.context
-        box = pack(target.system, context.seed)
-        about = self._about(target, model, label) | {"relaxation": asdict(self.relaxation)}
-        stretch = self._stretch(target, label, about)
-        calculator = self._calculator(model)
+        context, target = self.context, ask.target
+        stretch = stretch or self._opened(ask)
+        models = calculator(ask.model, context.threads)
+        box = None if ask.before else pack(target.system, context.seed)
         with stretch.cache.alone(context.progress.say):
-            atoms = stretch.relaxed(box, calculator, self.relaxation, target.temperature_K, context.seed)
-            return self._run(stretch, atoms, box.names, calculator, target)
-
-    def again(self, target: Target, model: ForceField, before: Run, label: str, length_ps: float | None = None) -> Run:
-        """Simulate on from the end of another run, with another model; exactly `length_ps` where that is given."""
-        about = self._about(target, model, label) | {"start": fingerprint(before.end.positions), "length_ps": length_ps}
-        stretch = self._stretch(target, label, about)
-        names = before.trajectory().names
-        with stretch.cache.alone(self.context.progress.say):
-            return self._run(stretch, before.end, names, self._calculator(model), target, length_ps)
+            if box is not None:
+                atoms = stretch.relaxed(box, models, self.relaxation, target.temperature_K, context.seed)
+                return self._run(stretch, atoms, box.names, models, ask)
+            assert ask.before is not None
+            return self._run(stretch, ask.before.end, ask.before.trajectory().names, models, ask)
 
     def clear(self) -> None:
         """Forget what was kept on disk."""
         for stretch in self.stretches:
             stretch.clear()
 
-    def _about(self, target: Target, model: ForceField, label: str) -> dict[str, Any]:
-        weights = [v.detach().cpu().numpy() for v in model.state_dict().values()]
-        return {
-            "system": asdict(target.system),
-            "temperature_K": target.temperature_K,
+    def _opened(self, ask: Ask) -> Stretch:
+        """The place on disk of a run, named by all that its result depends on."""
+        weights = [v.detach().cpu().numpy() for v in ask.model.state_dict().values()]
+        about: dict[str, Any] = {
+            "system": asdict(ask.target.system),
+            "temperature_K": ask.target.temperature_K,
             "md": asdict(self.md),
-            "model": fingerprint(*weights) + repr(model.parameters_of),
-            "label": label,
+            "model": fingerprint(*weights) + repr(ask.model.parameters_of),
+            "label": ask.label,
             "seed": self.context.seed,
         }
+        if ask.before is None:
+            about |= {"relaxation": asdict(self.relaxation)}
+        else:
+            about |= {"start": fingerprint(ask.before.end.positions), "length_ps": ask.length_ps}
+        return Stretch(self.context, f"{ask.target.name} {ask.label}", about)
 
-    def _stretch(self, target: Target, label: str, about: dict[str, Any]) -> Stretch:
-        stretch = Stretch(self.context, f"{target.name} {label}", about)
-        self.stretches.append(stretch)
-        return stretch
+    def _md(self, ask: Ask) -> Dynamics:
+        return self.md if ask.length_ps is None else replace(self.md, length_ps=ask.length_ps)
 
-    def _calculator(self, model: ForceField) -> Any:
-        from mlff.dynamics.stability import calculator
-
-        return calculator(model, self.context.threads)
-
-    def _run(
-        self,
-        stretch: Stretch,
-        atoms: Atoms,
-        names: tuple[str, ...],
-        calculator: Any,
-        target: Target,
-        length_ps: float | None = None,
-    ) -> Run:
+    def _run(self, stretch: Stretch, atoms: Atoms, names: tuple[str, ...], calculator: Any, ask: Ask) -> Run:
         """Simulate until the density is precise enough, in lengths of `md`; a resumed run goes on in the length it was in."""
-        md = self.md if length_ps is None else replace(self.md, length_ps=length_ps)
-        longest = self.precision.longest if length_ps is None else 1
+        md, target = self._md(ask), ask.target
+        longest = self.precision.longest if ask.length_ps is None else 1
         lengths = min(max(1, math.ceil(stretch.reached() / md.n_steps)), longest)
         while True:
             whole = replace(md, length_ps=lengths * md.length_ps)
@@ -136,6 +151,11 @@ class Densities:
                 f"{stretch.name}: ± {found.error_g_cm3:.4f} g/cm3 after {whole.length_ps:g} ps, {self.precision.g_cm3:g} "
                 f"is wanted; on to {lengths * md.length_ps:g} ps"
             )
+
+
+def _apart(md: Dynamics, relaxation: Relaxation, precision: Precision, ask: Ask, context: Context) -> Run:
+    """One run in a process that was made for it."""
+    return Densities(context, md, relaxation, precision).one(ask)
 
 
 def _measured(path: Path, target: Target) -> Measured:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners.check import UserError
 from runners.explain import show
+from runners.side_by_side import side_by_side
 from runners.stages import Ended, Stage, Stages, as_value, differing
 
 if TYPE_CHECKING:
@@ -83,8 +85,15 @@ class LoopStages:
         made.errors.append(results)
 
     def explore(self, made: Made, index: int) -> None:
-        """Dynamics of every liquid with the committee; where it breaks off, as far as it goes."""
-        made.trajectories = [self._explored(made, index, name) for name in self.loop.labelled]
+        """Dynamics of every liquid with the committee, side by side; where it breaks off, as far as it goes."""
+        names = self.loop.labelled
+        if min(self.context.threads, len(names)) == 1 or self.context.debug:
+            made.trajectories = [self.explored(made, index, name) for name in names]
+            return
+        found = side_by_side(self.context, [partial(_explored_apart, self.loop, made, index, name) for name in names])
+        made.trajectories = [path for path, _ in found]
+        for _, seconds in found:
+            self.stages.seconds |= seconds
 
     def distil(self, made: Made) -> None:
         """One model of the committee."""
@@ -189,7 +198,8 @@ class LoopStages:
         made.frames.append(n)
         self.context.progress.say(f"{n} labelled clusters so far")
 
-    def _explored(self, made: Made, index: int, name: str) -> Path:
+    def explored(self, made: Made, index: int, name: str, told: str = "") -> Path:
+        """Dynamics of one liquid; `told` begins every line of one among others."""
         from mlff.dynamics.simulation import BlowUp
 
         o, length = self.loop, self.loop.explore_ps
@@ -209,7 +219,7 @@ class LoopStages:
                 self._checkpoints(made.members),
             ]
             try:
-                ended = self._run(f"md-{index}-{name}", command)
+                ended = self.stages.run(Stage(f"md-{index}-{name}", tuple(command)), told)
             except BlowUp as error:
                 length /= SHORTER
                 if length < SHORTEST_PS:
@@ -217,6 +227,12 @@ class LoopStages:
                 self.context.progress.warn(f"{name}: {error}; trying {length:g} ps instead")
                 continue
             return ended.folder / "trajectory" / "trajectory.h5md"
+
+
+def _explored_apart(loop: Loop, made: Made, index: int, name: str, context: Context) -> tuple[Path, dict[str, float]]:
+    """One liquid in a process of its own: the trajectory, and wall times by stage."""
+    stages = LoopStages(loop, context)
+    return stages.explored(made, index, name, name), stages.stages.seconds
 
 
 def _frames(path: Path) -> int:

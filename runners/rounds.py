@@ -95,7 +95,7 @@ class Rounds:
         if not changed:
             return True
         slowest = max(self._slowest_ps(first.runs[t.name], t.temperature_K) for t in changed)
-        moves = [self._moved(t, first, model, length_ps, slowest) for t in changed]
+        moves = self._moved(changed, first, model, length_ps, slowest)
         self.context.tracker.metrics({f"sign/{m.name}_moved_g_cm3": m.moved for m in moves})
         self.context.tracker.metrics({f"sign/{m.name}_expected_g_cm3": m.expected for m in moves})
         self.context.tracker.metrics({f"sign/{m.name}_error_g_cm3": m.error for m in moves})
@@ -149,18 +149,23 @@ class Rounds:
         taken = self.asked[t.name] * self.shares.get(t.name, 1.0)
         return m.density_g_cm3 * math.expm1(-m.compressibility_per_atm * taken)
 
-    def _moved(self, t: Target, first: Round, model: ForceField, length_ps: float, slowest_ps: float) -> Moved:
-        """One liquid with the old and the new model, beside what its compressibility expects of the aligned pressure."""
+    def _moved(
+        self, targets: Sequence[Target], first: Round, model: ForceField, length_ps: float, slowest_ps: float
+    ) -> list[Moved]:
+        """Liquids with the old and the new model, beside what their compressibilities expect of the aligned pressures."""
         from mlff.alignment.pressure import Moved, moved_by
         from mlff.dynamics.trajectory import read_thermo
+        from runners.densities import Ask
 
-        run = first.runs[t.name]
-        old, new = (
-            read_thermo(self.runs.again(t, m, run, f"sign {which}", length_ps).path)
-            for which, m in (("before", first.model), ("after", model))
-        )
-        moved, error = moved_by(_densities(old), _densities(new), _step_ps(old), slowest_ps)
-        return Moved(t.name, self.asked[t.name], self._expected(t, run.measured), moved, error)
+        pair = (("before", first.model), ("after", model))
+        asks = [Ask(t, m, f"sign {which}", first.runs[t.name], length_ps) for t in targets for which, m in pair]
+        thermo = [read_thermo(run.path) for run in self.runs.all(asks)]
+        moves = []
+        for t, old, new in zip(targets, thermo[::2], thermo[1::2], strict=True):
+            moved, error = moved_by(_densities(old), _densities(new), _step_ps(old), slowest_ps)
+            expected = self._expected(t, first.runs[t.name].measured)
+            moves.append(Moved(t.name, self.asked[t.name], expected, moved, error))
+        return moves
 
     def _slowest_ps(self, run: Run, temperature_K: float) -> float:
         """Of the volume's own fluctuations and of the barostat."""

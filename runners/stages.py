@@ -53,8 +53,8 @@ class Stages:
         self.context, self.folder = context, folder
         self.seconds: dict[str, float] = {}
 
-    def run(self, stage: Stage) -> Ended:
-        """Run one stage to its end; its errors are raised here."""
+    def run(self, stage: Stage, name: str = "") -> Ended:
+        """Run one stage to its end; its errors are raised here. `name` begins every line of one among others."""
         from runners.context import job_hash
         from runners.job import log_to, run_job
 
@@ -74,7 +74,7 @@ class Stages:
             spent = self._spent(folder)
             started = time.monotonic()
             try:
-                results = run_job(cfg, cfg.hydra) or {}
+                results = run_job(cfg, cfg.hydra, name=name) or {}
             finally:
                 seconds = spent + time.monotonic() - started
                 (folder / "seconds.txt").write_text(f"{seconds:.1f}\n", encoding="utf-8")

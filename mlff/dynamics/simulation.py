@@ -152,6 +152,9 @@ class BlowUp(RuntimeError):
         super().__init__(message)
         self.atoms, self.culprits = atoms, culprits
 
+    def __reduce__(self) -> tuple[type[BlowUp], tuple[str, Atoms, NDArray[np.int64]]]:
+        return type(self), (str(self), self.atoms, self.culprits)  # from one process to another
+
 
 def simulate(
     atoms: Atoms,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 
 from mlff.labels.heating import Heat, heated
 from mlff.labels.methods import Computed, Method, NotLabelled
+from mlff.processes import begin
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_POLL_S = 0.5
 Found = tuple[NDArray[np.float64], Computed]
 """Positions `(n_atoms, 3)` in Å and their labels."""
 
@@ -102,19 +100,4 @@ def _finite(c: Computed) -> bool:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
-
-
-def _begin(parent: int) -> None:
-    """Before the method's library is loaded: one thread, and an end when the parent is gone, `kill -9` included."""
-    from threadpoolctl import threadpool_limits
-
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    threadpool_limits(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=(os.getpid(),))

@@ -13,7 +13,9 @@ import pytest
 import mlff
 from mlff.alignment import pressure
 from mlff.dynamics import simulation as dynamics
+from runners import densities
 from runners.rounds import Rounds
+from runners.side_by_side import side_by_side
 from tests.command_line import Run, refused, runs_in
 from tests.mlff.liquids import save
 from tests.mlff.samples import model
@@ -133,6 +135,29 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
         for run in runs_in(home)
     )
     assert resumed == unbroken and "density/made_dmc_after_g_cm3" in resumed
+
+
+def test_boxes_side_by_side_give_the_densities_of_one_after_another(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lsmrun(*typed, "threads=1")[0] == 0
+    sent: list[int] = []
+
+    def counted(context: Any, parts: Any) -> Any:
+        sent.append(len(parts))
+        return side_by_side(context, parts)
+
+    monkeypatch.setattr(densities, "WORTH_STEPS", 0)
+    monkeypatch.setattr(densities, "side_by_side", counted)
+    status, out, err = lsmrun(*typed, "threads=2", "resume=false")
+    assert status == 0, err
+    assert sent == [2, 2]  # round 0, and old and new model for the sign; round 1 and the last one have one liquid
+    assert "made_dec round 0: done in" in out and "made_dmc sign before: done in" in out
+    apart, alone = (run.data.metrics for run in runs_in(home))
+    for name in ("density/made_dmc_before_g_cm3", "watched/made_dec_before_g_cm3"):
+        assert apart[name] == alone[name]  # one thread each in both, so the same bits
+    assert apart["sign/made_dmc_moved_g_cm3"] == pytest.approx(alone["sign/made_dmc_moved_g_cm3"], rel=0.02)
+    assert not list(home.glob("cache/*/trajectory.h5md"))
 
 
 def test_a_run_that_goes_on_holds_nothing_twice(
