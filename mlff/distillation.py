@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+OF_LIQUIDS = ("energy", "forces", "virial")
+"""What the committee teaches of a liquid."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
@@ -62,6 +64,13 @@ class Distillation:
         default_factory=lambda: Weights(energy=0.3, forces=1.0, virial=0.1)
     )
     select: Annotated[Literal["best", "last"], Field(description="epoch by validation loss; last")] = "best"
+
+    @model_validator(mode="after")
+    def _taught(self) -> Distillation:
+        strange = sorted(name for name, w in self.liquid.given().items() if w > 0 and name not in OF_LIQUIDS)
+        if strange:
+            raise ValueError(f"liquid.{strange[0]}: of liquids {', '.join(OF_LIQUIDS)} can be learned")
+        return self
 
 
 @plain_dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from mlff.model import ForceField
 from mlff.opinions import mean_frames
 from mlff.read_out import ready_for_read_out
 from mlff.streams import generator
-from mlff.training.batches import ReadyFrame, join, ready_frames
+from mlff.training.batches import ReadyFrame, join, labels_in_use, ready_frames
 from mlff.training.flat import FlatWeights
 from mlff.training.losses import Counts, Loss
 from mlff.training.passes import TrainingPass
@@ -58,9 +58,9 @@ def lessons(
         labelled = ready_for_read_out([*clusters, *clusters_valid], model, student, dispersion)
     else:
         student.requires_grad_(True)
-        labels = [name for name, w in d.liquid.given().items() if w > 0]
+        labels = labels_in_use(d.liquid.given())
         ready = _whole(means, model, labels, included=True)
-        labels = [name for name, w in d.clusters.given().items() if w > 0]
+        labels = labels_in_use(d.clusters.given())
         labelled = _whole([*clusters, *clusters_valid], model, labels, included=dispersion == "included")
     parts: tuple[list[Taught], list[Taught]] = ([], [])
     for frame, atoms, held in zip(ready, liquids.atoms, liquids.held, strict=True):
@@ -155,7 +155,7 @@ class Distiller:
     def _of_clusters(self, frames: Sequence[ReadyFrame], *, graph: bool = True) -> Tensor:
         batch = join(frames)
         predicted = self.evaluate(batch, virial="virial" in self.loss.terms, graph=graph)
-        return self.loss(predicted, batch, Counts(len(frames), len(batch.numbers))).sum()
+        return self.loss(predicted, batch, Counts.of(frames)).sum()
 
     def _gradient(self, loss: Tensor) -> tuple[Tensor, float]:
         return self.flat.gradient_of(loss), float(loss.detach())

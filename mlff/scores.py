@@ -18,8 +18,9 @@ from mlff.labelled import LabelledFrame
 from mlff.model import ForceField
 from mlff.units import MEV_PER_KCAL
 
-FACTORS = {"energy": MEV_PER_KCAL, "forces": MEV_PER_KCAL, "charges": 1.0, "dipole": 1.0}
-UNITS = {"energy": "meV_per_atom", "forces": "meV_per_A", "charges": "e", "dipole": "D"}
+FACTORS = {"energy": MEV_PER_KCAL, "forces": MEV_PER_KCAL, "charges": 1.0, "dipole": 1.0, "net_forces": MEV_PER_KCAL}
+UNITS = {"energy": "meV_per_atom", "forces": "meV_per_A", "charges": "e", "dipole": "D", "net_forces": "meV_per_A"}
+LABELS = ("energy", "forces", "charges", "dipole")
 BLOCK_ATOMS = 1500
 """Atoms that are predicted together: enough to keep a core busy, few enough for a laptop's memory."""
 
@@ -30,6 +31,7 @@ class Comparison:
 
     Each array of `label` and `predicted` is `(n_entries,)`, of forces and dipoles `(n_entries, 3)`; `numbers` belongs to
     entries of forces and charges, `composition` to those of energy and dipole, `of_atom` is the frame of each atom.
+    `net_forces` `(n_molecules, 3)` are the sums of the forces on each molecule of frames with several, where all are told.
     """
 
     label: Mapping[str, NDArray[np.float64]]
@@ -90,7 +92,7 @@ def compare(
     """
     if model.dispersion is not None and dispersion == "none":
         model = model.changed(dispersion="none")
-    labels = [name for name in FACTORS if all(getattr(f, name) is not None for f in frames)]
+    labels = [name for name in LABELS if all(getattr(f, name) is not None for f in frames)]
     if model.charge is None:
         labels = [name for name in labels if name not in ("charges", "dipole")]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in labels}
@@ -109,13 +111,36 @@ def compare(
     if "energy" in label:
         label["energy"] = label["energy"] / counts
     label |= {name: np.concatenate([getattr(f, name) for f in frames]) for name in labels if name not in label}
+    predicted = {name: np.concatenate(parts) for name, parts in found.items()}
+    if "forces" in labels and (molecule := _molecules(frames)).size:
+        label["net_forces"], predicted["net_forces"] = (_net(a["forces"], molecule) for a in (label, predicted))
     return Comparison(
         label,
-        {name: np.concatenate(parts) for name, parts in found.items()},
+        predicted,
         np.concatenate([f.configuration.numbers for f in frames]),
         np.repeat(np.arange(len(frames)), counts),
         tuple(f.composition for f in frames),
     )
+
+
+def _molecules(frames: Sequence[LabelledFrame]) -> NDArray[np.int64]:
+    """Index of each atom's molecule among all those of frames with several, -1 elsewhere; empty where none are told."""
+    parts, n = [], 0
+    for c in (f.configuration for f in frames):
+        if c.fragments is None or c.fragment_charges is None:
+            return np.zeros(0, np.int64)
+        several = len(c.fragment_charges) > 1
+        parts.append(n + c.fragments if several else np.full(len(c.numbers), -1))
+        n += len(c.fragment_charges) * several
+    return np.concatenate(parts) if n else np.zeros(0, np.int64)
+
+
+def _net(forces: NDArray[np.float64], molecule: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of the forces on each molecule."""
+    inside = molecule >= 0
+    total = np.zeros((molecule.max() + 1, 3))
+    np.add.at(total, molecule[inside], forces[inside])
+    return total
 
 
 def _blocks(frames: Sequence[LabelledFrame]) -> list[list[LabelledFrame]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.checkpoint import fingerprint
-from runners.side_by_side import side_by_side
+from runners.side_by_side import pays, side_by_side
 from runners.simulation import Stretch
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from mlff.model import ForceField
     from runners.context import Context
     from runners.systems import Target
-
-WORTH_STEPS = 4000
-"""Steps in all from which on processes pay, which begin in some 5 s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +86,7 @@ class Densities:
         stretches = [self._opened(ask) for ask in asks]
         self.stretches += stretches
         left = sum(max(0, self._md(a).n_steps - s.reached()) for a, s in zip(asks, stretches, strict=True))
-        if min(self.context.threads, len(asks)) == 1 or self.context.debug or left < WORTH_STEPS:
+        if not pays(self.context, len(asks), max(a.target.system.n_atoms for a in asks), left):
             return [self.one(ask, stretch) for ask, stretch in zip(asks, stretches, strict=True)]
         given = self.md, self.relaxation, self.precision
         return side_by_side(self.context, [partial(_apart, *given, ask) for ask in asks])
@@ -155,7 +152,8 @@ class Densities:
 
 def _apart(md: Dynamics, relaxation: Relaxation, precision: Precision, ask: Ask, context: Context) -> Run:
     """One run in a process that was made for it."""
-    return Densities(context, md, relaxation, precision).one(ask)
+    kept = replace(context, resume=True)  # the parent has cleared what was not to be used
+    return Densities(kept, md, relaxation, precision).one(ask)
 
 
 def _measured(path: Path, target: Target) -> Measured:

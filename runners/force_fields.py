@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 FORMAT = "lsmrun-force-field-1"
 DIVIDING = ("train", "valid", "valid_fraction", "test_fraction", "split")
 """Keys of label sets that decide which frames are held out."""
-KEY_RESULTS = ("energy/mae_meV_per_atom", "forces/mae_meV_per_A", "charges/mae_e", "dipole/mae_D")
+KEY_RESULTS = (
+    "energy/mae_meV_per_atom", "forces/mae_meV_per_A", "net_forces/mae_meV_per_A", "charges/mae_e", "dipole/mae_D",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

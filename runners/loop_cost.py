@@ -39,9 +39,9 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     parts = {
         "training": loop.members * trained,
         "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
-        "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled),
+        "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled) / _at_once(loop, context),
         "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson,
-        "densities": sum(times * box[name] for name, times in runs.items()),
+        "densities": sum(times * box[name] for name, times in runs.items()) / _at_once(loop, context),
     }
     total = sum(parts.values())
     epochs = max(context.training.epochs * epoch * first, loop.round_epochs * epoch * largest)
@@ -58,6 +58,11 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     values |= {"predicted/total_s": total, "predicted/longest_unit_s": unit}
     context.tracker.metrics(values)
     return values
+
+
+def _at_once(loop: Loop, context: Context) -> int:
+    """Boxes that are simulated side by side."""
+    return min(context.threads, len(loop.labelled), len(loop.aligned))
 
 
 def _dynamics(loop: Loop, context: Context, step: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -112,7 +117,10 @@ def _some_labels(made: Made) -> LabelSet:
 
 
 def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System]) -> float:
-    """Seconds by atom of one force call with an untrained model: the time does not depend on the weights."""
+    """Seconds by atom of one force call with an untrained model: the time does not depend on the weights.
+
+    With the threads that a box has where others are simulated beside it.
+    """
     from mlff.calculator import configuration
     from mlff.engine import Engine
     from mlff.system.liquid import pack
@@ -122,12 +130,13 @@ def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System
     c = configuration(pack(systems[loop.labelled[0]], context.seed).atoms)
     engine = None
     with contextlib.suppress(ValueError):  # a network of another size runs by torch
-        engine = Engine(model, threads=context.threads)
+        engine = Engine(model, threads=max(1, context.threads // _at_once(loop, context)))
 
     def evaluate() -> Any:
         return engine.evaluate(c) if engine else model.predict(model.batch(c))
 
-    evaluate()
+    for _ in range(STEPS):  # the first ones compile
+        evaluate()
     began = time.perf_counter()
     for _ in range(STEPS):
         evaluate()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runners.check import UserError
 from runners.explain import show
-from runners.side_by_side import side_by_side
+from runners.side_by_side import pays, side_by_side
 from runners.stages import Ended, Stage, Stages, as_value, differing
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class LoopStages:
     def explore(self, made: Made, index: int) -> None:
         """Dynamics of every liquid with the committee, side by side; where it breaks off, as far as it goes."""
         names = self.loop.labelled
-        if min(self.context.threads, len(names)) == 1 or self.context.debug:
+        steps = round(len(names) * 1000 * self.loop.explore_ps / self.context.md.time_step_fs)
+        if not pays(self.context, len(names), max(map(self.loop.size, names)), steps):
             made.trajectories = [self.explored(made, index, name) for name in names]
             return
         found = side_by_side(self.context, [partial(_explored_apart, self.loop, made, index, name) for name in names])

@@ -7,9 +7,11 @@ was in, and a run with longer transport finds the densities of the shorter one.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from runners.check import UserError
 from runners.progress import format_seconds
+from runners.side_by_side import pays, side_by_side
 from runners.simulation import Models, Stretch
 from runners.systems import tell_composition
 
@@ -94,7 +97,7 @@ class Simulation:
     """All stages of all replicas of one run."""
 
     def __init__(self, context: Context, models: Models, boxes: Sequence[Box], relaxation: Relaxation) -> None:
-        self.context, self.boxes, self.relaxation = context, boxes, relaxation
+        self.context, self.models, self.boxes, self.relaxation = context, models, boxes, relaxation
         self.protocol = context.properties
         self.calculator = models.calculator(context.threads)
         self.about: dict[str, Any] = {
@@ -118,15 +121,18 @@ class Simulation:
     def announce(self) -> None:
         """Say what will be done, at what cost and with what error bars; the cost is that of steps measured now."""
         p, say, atoms = self.protocol, self.context.progress.say, self.boxes[0].atoms
-        with self.context.phase("timing"):
-            seconds = _seconds_per_step(atoms, self.calculator)
         stages = [p.density, *([p.settle, p.transport] if p.transport else [])]
         soft = self.relaxation.steps + 1000 * self.relaxation.soft_start_ps / self.relaxation.time_step_fs
         steps = len(self.boxes) * (soft + sum(d.n_steps for d in stages))
         simulated = len(self.boxes) * sum(d.length_ps for d in stages)
+        at_once = min(self.context.threads, len(self.boxes)) if self._pays(round(steps)) else 1
+        with self.context.phase("timing"):
+            seconds = _seconds_per_step(atoms, self.models.calculator(max(1, self.context.threads // at_once)))
+        beside = f", {at_once} at a time" if at_once > 1 else ""
+        turns = math.ceil(len(self.boxes) / at_once) / len(self.boxes)
         say(
-            f"{self.boxes[0].composition}: {len(atoms)} atoms, {len(self.boxes)} replicas; {simulated:g} ps in all, "
-            f"{1000 * seconds:.1f} ms a step: about {format_seconds(steps * seconds)}, less what is there already"
+            f"{self.boxes[0].composition}: {len(atoms)} atoms, {len(self.boxes)} replicas{beside}; {simulated:g} ps in all, "
+            f"{1000 * seconds:.1f} ms a step: about {format_seconds(turns * steps * seconds)}, less what is there already"
         )
         tell_composition(self.context, self.context.system)
         for name, error in self._expected().items():
@@ -166,34 +172,65 @@ class Simulation:
         from mlff.dynamics.trajectory import read_thermo, read_trajectory
         from mlff.properties import density, transport
 
-        p, ended = self.protocol, []
-        for stage, box, seed in zip(self.density_stages, self.boxes, self.seeds, strict=True):
-            target = p.density.temperature_K or self.temperature_K
-            atoms = stage.relaxed(box, self.calculator, self.relaxation, target, seed)
-            _, state = stage.run(atoms, box.names, self.calculator, p.density, self.temperature_K, seed)
-            ended.append(state.put_on(box.atoms))
+        p, stages, replicas = self.protocol, self.density_stages, range(len(self.boxes))
+        left = sum(max(0, p.density.n_steps - s.reached()) for s in stages)
+        if self._pays(left):
+            ended = side_by_side(self.context, [partial(_at_constant_pressure, *self._given(), k) for k in replicas])
+        else:
+            ended = [self.at_constant_pressure(k) for k in replicas]
         densities = density([read_thermo(s.folder / "trajectory.h5md") for s in self.density_stages])
         self.context.progress.say(f"density: {densities.mean.estimate} g/cm3")
         if p.transport is None:
             return Found(densities, None, len(self.boxes))
-        paths = [self._at_constant_volume(k, a, densities.mean.estimate.value) for k, a in enumerate(ended)]
+        value = densities.mean.estimate.value
+        pairs = [self._later(k, value) for k in replicas]
+        self.later_stages = [stage for pair in pairs for stage in pair]
+        left = sum(
+            max(0, d.n_steps - s.reached())
+            for pair in pairs
+            for s, d in zip(pair, (p.settle, p.transport), strict=True)
+        )
+        if self._pays(left):
+            parts = [partial(_at_constant_volume, *self._given(), k, ended[k], value) for k in replicas]
+            paths = side_by_side(self.context, parts)
+        else:
+            paths = [self.at_constant_volume(k, ended[k], value) for k in replicas]
         with self.context.phase("analysis"):
             runs = [(read_trajectory(path), read_thermo(path)) for path in paths]
             found = transport(runs, n_blocks=p.blocks, start_ps=p.fit_start_ps, end_ps=p.fit_end_ps)
         return Found(densities, found, len(self.boxes))
 
-    def _at_constant_volume(self, k: int, atoms: Atoms, density: float) -> Path:
+    def at_constant_pressure(self, k: int) -> Atoms:
+        """Relax and run one replica; returns its box at the end."""
+        p, stage, box, seed = self.protocol, self.density_stages[k], self.boxes[k], self.seeds[k]
+        target = p.density.temperature_K or self.temperature_K
+        atoms = stage.relaxed(box, self.calculator, self.relaxation, target, seed)
+        _, state = stage.run(atoms, box.names, self.calculator, p.density, self.temperature_K, seed)
+        return state.put_on(box.atoms)
+
+    def at_constant_volume(self, k: int, atoms: Atoms, density: float) -> Path:
         """Settle and run one replica at the mean density of all; returns its trajectory."""
         from mlff.system.box import at_density
 
         p, names, seed = self.protocol, self.boxes[k].names, self.seeds[k]
-        settle = self._stage("settle", k, p.settle, density=density)
-        run = self._stage("transport", k, p.transport, density=density, settle=asdict(p.settle))
-        self.later_stages += [settle, run]
+        settle, run = self._later(k, density)
         start = at_density(atoms, density)
         _, state = settle.run(start, names, self.calculator, p.settle, self.temperature_K, seed)
         path, _ = run.run(state.put_on(start), names, self.calculator, p.transport, self.temperature_K, seed + 1)
         return path
+
+    def _later(self, k: int, density: float) -> tuple[Stretch, Stretch]:
+        """Stages of a replica at constant volume: to settle, and to read from."""
+        p = self.protocol
+        settle = self._stage("settle", k, p.settle, density=density)
+        return settle, self._stage("transport", k, p.transport, density=density, settle=asdict(p.settle))
+
+    def _pays(self, n_steps: int) -> bool:
+        """Whether replicas with so many steps left in all run side by side."""
+        return pays(self.context, len(self.boxes), len(self.boxes[0].atoms), n_steps)
+
+    def _given(self) -> tuple[Models, Sequence[Box], Relaxation]:
+        return self.models, self.boxes, self.relaxation
 
     def store(self) -> None:
         """Keep every trajectory among the artifacts."""
@@ -212,6 +249,23 @@ class Simulation:
         """Forget what was saved to go on from."""
         for stage in (*self.density_stages, *self.later_stages):
             stage.clear()
+
+
+def _apart(models: Models, boxes: Sequence[Box], relaxation: Relaxation, context: Context) -> Simulation:
+    """The same simulation in another process; what was not to be used the first one has cleared."""
+    return Simulation(replace(context, resume=True), models, boxes, relaxation)
+
+
+def _at_constant_pressure(
+    models: Models, boxes: Sequence[Box], relaxation: Relaxation, k: int, context: Context
+) -> Atoms:
+    return _apart(models, boxes, relaxation, context).at_constant_pressure(k)
+
+
+def _at_constant_volume(
+    models: Models, boxes: Sequence[Box], relaxation: Relaxation, k: int, atoms: Atoms, density: float, context: Context
+) -> Path:
+    return _apart(models, boxes, relaxation, context).at_constant_volume(k, atoms, density)
 
 
 def _seconds_per_step(atoms: Atoms, calculator: Any) -> float:

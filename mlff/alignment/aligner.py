@@ -106,7 +106,7 @@ class Aligner:
     def _cluster_loss(self, frames: Sequence[ReadyFrame]) -> tuple[float, Tensor]:
         batch = join(frames)
         predicted = TrainingPass(self.bare)(batch, virial="virial" in self.cluster_loss.terms)
-        loss = self.cluster_loss(predicted, batch, Counts(len(frames), len(batch.numbers))).sum()
+        loss = self.cluster_loss(predicted, batch, Counts.of(frames)).sum()
         gradient = self._gradient(loss)
         return float(loss.detach()), gradient
 

@@ -261,5 +261,6 @@ def padded(parts: Sequence[Any], shape: tuple[int, ...]) -> Tensor | None:
 
 
 def labels_in_use(weights: dict[str, float]) -> tuple[str, ...]:
-    """Labels with a weight above zero, in the order of `LABELS`."""
-    return tuple(name for name in LABELS if weights.get(name, 0.0) > 0)
+    """Labels that terms with a weight above zero need, in the order of `LABELS`."""
+    needed = {"forces" if name == "net_forces" else name for name, weight in weights.items() if weight > 0}
+    return tuple(name for name in LABELS if name in needed)

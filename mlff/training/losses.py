@@ -1,4 +1,4 @@
-"""What training minimises: weighted errors of energies, forces, virials, charges and dipoles.
+"""What training minimises: weighted errors of energies, forces, virials, charges, dipoles and net forces on molecules.
 
 Every term is a mean over the whole batch, of all processes together. `squared` (Gong et al., 2025, public
 configuration): mean squared errors over atoms x 3, frames x 9, atoms, frames x 3; the energy either
@@ -8,11 +8,15 @@ configuration): mean squared errors over atoms x 3, frames x 9, atoms, frames x 
 
 `absolute`: |E error| / n and the length of each atom's force error instead of their squares, so that few strained frames do
 not rule the rest; charges and dipoles stay squared. `response` is the force through the charges alone, with target 0.
+
+`net_forces`: squared errors of the sums of the forces on each molecule, over molecules x 3. They are what molecules feel of
+one another, hence what sets a density, and a small part of the forces on atoms, most of which are bonds (Magdău et al.,
+npj Comput. Mater. 9, 146 (2023)): a force loss hardly sees them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -22,13 +26,13 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import Tensor
 
 from mlff.labelled import LABELS
-from mlff.training.batches import TrainingBatch
+from mlff.training.batches import ReadyFrame, TrainingBatch
 from mlff.training.passes import Predicted
 
 EnergyLoss = Literal["mean_free", "per_atom"]
 Form = Literal["squared", "absolute"]
 Weight = Annotated[float, Field(ge=0)]
-TERMS = (*LABELS, "response")
+TERMS = (*LABELS, "response", "net_forces")
 _TINY = 1e-12
 
 
@@ -44,6 +48,9 @@ class Weights:
     response: Annotated[
         Weight | None, Field(description="of the force through the charges, where that is left out")
     ] = None
+    net_forces: Annotated[
+        Weight | None, Field(description="of the net force on each molecule, from the force labels")
+    ] = None
 
     def given(self) -> dict[str, float]:
         """Weights that are not null."""
@@ -52,10 +59,16 @@ class Weights:
 
 @dataclass(frozen=True)
 class Counts:
-    """Frames and atoms of the whole batch, on all processes together."""
+    """Frames, atoms and molecules of the whole batch, on all processes together."""
 
     frames: int
     atoms: int
+    molecules: int
+
+    @staticmethod
+    def of(frames: Sequence[ReadyFrame]) -> Counts:
+        """Of some frames."""
+        return Counts(len(frames), sum(map(len, frames)), sum(len(f.group_charge) for f in frames))
 
 
 Total = Callable[[Tensor], Tensor]
@@ -79,7 +92,7 @@ class Loss:
         """This process' share of each weighted term, `(n_terms,)`: they add up to the loss over terms and processes."""
         shares = []
         for name in self.terms:
-            found = getattr(p, name)
+            found = p.forces if name == "net_forces" else getattr(p, name)
             assert found is not None
             shares.append(self.weights[name] * getattr(self, f"_{name}")(found, batch, counts, total))
         return torch.stack(shares)
@@ -116,13 +129,21 @@ class Loss:
     def _response(self, found: Tensor, batch: TrainingBatch, counts: Counts, total: Total) -> Tensor:
         return found.square().sum() / (3 * counts.atoms)
 
+    def _net_forces(self, found: Tensor, batch: TrainingBatch, counts: Counts, total: Total) -> Tensor:
+        return _net(found - batch.targets["forces"], batch).square().sum() / (3 * counts.molecules)
+
+
+def _net(forces: Tensor, batch: TrainingBatch) -> Tensor:
+    """Sum of the forces on each molecule, `(n_molecules, 3)`."""
+    return forces.new_zeros(len(batch.group_charge), 3).index_add(0, batch.group, forces)
+
 
 def error_sums(p: Predicted, batch: TrainingBatch) -> dict[str, Tensor]:
     """For each label that was predicted: sums of |error|, error and error^2 over its entries, and how many they are.
 
-    Energies by atom: E / n. Shapes `(4,)`.
+    Energies by atom: E / n; with forces, net forces on molecules. Shapes `(4,)`.
     """
-    sums = {}
+    errors = {}
     for name, target in batch.targets.items():
         found = getattr(p, name)
         if found is None:
@@ -130,6 +151,10 @@ def error_sums(p: Predicted, batch: TrainingBatch) -> dict[str, Tensor]:
         error = (found.detach() - target).double()
         if name == "energy":
             error = error / batch.counts
-        entries = error.new_full((), float(error.numel()))
-        sums[name] = torch.stack([error.abs().sum(), error.sum(), error.square().sum(), entries])
-    return sums
+        errors[name] = error
+    if "forces" in errors:
+        errors["net_forces"] = _net(errors["forces"], batch)
+    return {
+        name: torch.stack([e.abs().sum(), e.sum(), e.square().sum(), e.new_full((), float(e.numel()))])
+        for name, e in errors.items()
+    }

@@ -136,7 +136,7 @@ class Trainer:
 
     def step(self, indices: NDArray[np.int64]) -> None:
         """One step on these frames, of which this process takes its share."""
-        counts = Counts(len(indices), sum(len(self.frames[k]) for k in indices))
+        counts = Counts.of([self.frames[k] for k in indices])
         mine = indices[self.ranks.rank :: self.ranks.size]
         if not len(mine):
             found = []

@@ -20,6 +20,7 @@ REPORTED = {
     "virial": ("virial_mae_meV", MEV_PER_KCAL),
     "charges": ("charges_mae_e", 1.0),
     "dipole": ("dipole_mae_D", 1.0),
+    "net_forces": ("net_forces_mae_meV_per_A", MEV_PER_KCAL),
 }
 """Name and factor of each label's error in the metrics."""
 
@@ -41,8 +42,10 @@ def score(
     `joined` makes a batch of the frames with some indices, on the model's device.
     Where the loss knows no constant of the energy (`mean_free`), energies are compared less their mean error.
     """
-    counts = Counts(len(frames), sum(map(len, frames)))
+    counts = Counts.of(frames)
     labels = list(frames[0].targets)
+    if "net_forces" in loss.terms:
+        labels.append("net_forces")
     zero = evaluate.model.reference_energy.new_zeros(4)
     table, terms, drift = zero.new_zeros(len(labels), 4), zero.new_zeros(len(loss.terms)), [zero.new_zeros(2, 0)]
     mine = range(len(frames))[ranks.rank :: ranks.size]

@@ -19,6 +19,7 @@ AXES = {
     "forces": ("force component (eV/Å)", 1e-3, "meV/Å"),
     "charges": ("charge (e)", 1.0, "e"),
     "dipole": ("dipole component (D)", 1.0, "D"),
+    "net_forces": ("net force on a molecule (eV/Å)", 1e-3, "meV/Å"),
 }
 """Heading, factor from the metric's unit to the axis, unit of the metric."""
 MOST_DRAWN = 20_000

@@ -147,7 +147,7 @@ def test_boxes_side_by_side_give_the_densities_of_one_after_another(
         sent.append(len(parts))
         return side_by_side(context, parts)
 
-    monkeypatch.setattr(densities, "WORTH_STEPS", 0)
+    monkeypatch.setattr("runners.side_by_side.WORTH_STEPS", 0)
     monkeypatch.setattr(densities, "side_by_side", counted)
     status, out, err = lsmrun(*typed, "threads=2", "resume=false")
     assert status == 0, err

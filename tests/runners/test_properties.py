@@ -6,6 +6,7 @@ The model is a small network with random weights: its liquid means nothing, but 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +100,41 @@ def test_a_killed_run_goes_on_with_the_stage_it_was_in(
     first, second = (r.data.metrics for r in runs_in(home))
     key = "unresolved/viscosity_mPa_s"
     assert first[key] == pytest.approx(second[key], rel=1e-9)
+
+
+def test_replicas_side_by_side_are_those_of_one_after_another(
+    lsmrun: Run, home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import runners.properties_stages
+    from runners.side_by_side import side_by_side
+
+    command = (
+        "runner=properties",
+        *BOX,
+        *SHORT,
+        "properties.replicas=2",
+        "runner.pictures=false",
+        f"checkpoint={model}",
+    )
+    assert lsmrun(*command, "threads=1")[0] == 0
+    sent: list[int] = []
+
+    def counted(context: Any, parts: Any) -> Any:
+        sent.append(len(parts))
+        return side_by_side(context, parts)
+
+    monkeypatch.setattr("runners.side_by_side.WORTH_STEPS", 0)
+    monkeypatch.setattr("runners.side_by_side.ALONE_ATOMS", 1000)  # so small a share gains nothing inside a box
+    monkeypatch.setattr(runners.properties_stages, "side_by_side", counted)
+    status, out, err = lsmrun(*command, "threads=2", "resume=false")
+    assert status == 0, err
+    assert sent == [2, 2] and "2 replicas, 2 at a time; " in out and "stage-transport-1: done in" in out
+    apart, alone = (
+        {k: v for k, v in run.data.metrics.items() if k.startswith(("md/", "unresolved/", "stage-"))}
+        for run in runs_in(home)
+    )
+    assert apart == pytest.approx(alone, rel=1e-6) and "stage-transport-1/density_g_cm3" in apart
+    assert not list((home / "cache").glob("md-stage-*/*.h5md"))
 
 
 def test_a_trajectory_of_ones_own_is_analysed(lsmrun: Run, home: Path, model: Path) -> None:

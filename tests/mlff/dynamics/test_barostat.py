@@ -10,7 +10,11 @@ from mlff.system.box import G_PER_CM3
 from tests.mlff.lennard_jones import ARGON_U, ATM, KELVIN, SIGMA, LennardJones, fluid
 
 TEMPERATURE, PRESSURE, DENSITY, ENERGY = 0.90, 0.82386, 0.82, -5.7456
-"""Reduced, of the full potential by Monte Carlo: NIST Standard Reference Simulation Website, Lennard-Jones fluid."""
+"""Reduced, of the full potential by Monte Carlo: NIST Standard Reference Simulation Website, Lennard-Jones fluid.
+
+Two equations of state (by teqp 0.23.2) have here a pressure of 0.8156 and an energy of -5.7467 (Kolafa and Nezbeda 1994),
+0.8322 and -5.7452 (Johnson, Zollweg and Gubbins 1993): 0.01 in pressure is 0.0005 in density.
+"""
 
 
 @pytest.mark.parametrize("start", [1.2, 0.8])

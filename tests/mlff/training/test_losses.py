@@ -17,14 +17,20 @@ COUNTS = torch.tensor([2, 4])
 FORCES = torch.zeros(6, 3)
 FORCES[0] = torch.tensor([3.0, 4.0, 0.0])
 FORCES[5, 2] = 12.0
+GROUP = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 def batch(**targets: Any) -> Any:
-    return SimpleNamespace(counts=COUNTS, targets={k: torch.as_tensor(v) for k, v in targets.items()})
+    return SimpleNamespace(
+        counts=COUNTS,
+        group=GROUP,
+        group_charge=torch.zeros(3),
+        targets={k: torch.as_tensor(v) for k, v in targets.items()},
+    )
 
 
 def shares(loss: Loss, predicted: Predicted, **targets: Any) -> list[float]:
-    return loss(predicted, batch(**targets), Counts(2, 6)).tolist()
+    return loss(predicted, batch(**targets), Counts(2, 6, 3)).tolist()
 
 
 def predicted(**values: Any) -> Predicted:
@@ -52,10 +58,22 @@ def test_force_loss_is_over_components_or_over_lengths() -> None:
     assert shares(absolute, found, forces=torch.zeros(6, 3)) == pytest.approx([0.3 * (5 + 12) / 6], rel=1e-5)
 
 
+def test_net_forces_are_those_on_whole_molecules() -> None:
+    forces = torch.zeros(6, 3)
+    forces[0, 0], forces[1, 0] = 5.0, -5.0  # inside one molecule: no net force
+    forces[2, 1], forces[3, 1], forces[4, 2] = 1.0, 2.0, -4.0
+    loss = Loss({"forces": 1.0, "net_forces": 0.5})
+    of_atoms, of_molecules = shares(loss, predicted(forces=forces), forces=torch.zeros(6, 3))
+    assert of_atoms == pytest.approx((50 + 1 + 4 + 16) / 18)
+    assert of_molecules == pytest.approx(0.5 * (9 + 16) / 9)
+    sums = error_sums(predicted(forces=forces), batch(forces=torch.zeros(6, 3)))
+    assert sums["net_forces"].tolist() == pytest.approx([7.0, -1.0, 25.0, 9.0])
+
+
 def test_a_force_without_error_has_a_gradient_without_nan() -> None:
     forces = torch.zeros(6, 3, requires_grad=True)
     loss = Loss({"forces": 1.0}, form="absolute")(
-        predicted(forces=forces), batch(forces=torch.zeros(6, 3)), Counts(2, 6)
+        predicted(forces=forces), batch(forces=torch.zeros(6, 3)), Counts(2, 6, 3)
     )
     loss.sum().backward()
     assert forces.grad.isfinite().all()
@@ -80,7 +98,7 @@ def test_shares_of_two_processes_add_up_to_the_loss_of_one() -> None:
     for k in range(2):
         one = SimpleNamespace(counts=COUNTS[k : k + 1], targets={"energy": torch.tensor([10.0 * (k + 1)])})
         loss = Loss({"energy": 1.0}, "mean_free")
-        parts.append(loss(Predicted(energy[k : k + 1]), one, Counts(2, 6), lambda t: next(sums)).item())
+        parts.append(loss(Predicted(energy[k : k + 1]), one, Counts(2, 6, 3), lambda t: next(sums)).item())
     assert sum(parts) == pytest.approx(whole[0])
 
 

@@ -41,7 +41,8 @@ def training(**more: object) -> Training:
 
 def test_the_preset_weighs_what_is_labelled(labels: LabelSet) -> None:
     weights = start(OPTIONS, training(), labels, 0).weights
-    assert weights == {"energy": 1, "forces": 1, "virial": 1, "charges": 10, "dipole": 10, "response": 0}
+    wanted = {"energy": 1, "forces": 1, "virial": 1, "charges": 10, "dipole": 10, "response": 0, "net_forces": 0}
+    assert weights == wanted
     fixed = replace(OPTIONS, forces="fixed_charges")
     assert start(fixed, training(), labels, 0).weights["response"] == 300
     asked = start(OPTIONS, training(weights=Weights(charges=0.0, forces=7.0)), labels, 0).weights
@@ -74,6 +75,13 @@ def test_open_clusters_get_their_virial_from_their_forces(labels: LabelSet) -> N
         ),
         ({"dipole": 1.0}, {"charges": False}, [], "training.weights.dipole=1: the model has no charges"),
         ({"response": 1.0}, {}, [], "training.weights.response=1: only forces at fixed charges leave a response out"),
+        (
+            {"net_forces": 1.0},
+            {},
+            [],
+            "net_forces=1: no frame of made names its molecules .* or model.charge_groups=system",
+        ),
+        ({"net_forces": 1.0}, {}, ["forces"], "net_forces=1: made has no label forces"),
         ({"energy": 0.0, "forces": 0.0}, {}, [], "neither energies nor forces have a weight; made has energy, forces"),
     ],
 )
