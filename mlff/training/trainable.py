@@ -184,9 +184,7 @@ def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFiel
         if weight > 0 and not moving:
             raise ValueError(f"{said}: only forces at fixed charges leave a response out (model.forces=fixed_charges)")
         if weight > 0 and not apart:
-            raise ValueError(
-                f"{said}: no frame of {labels.name} names its molecules (data.keys.fragments) or model.charge_groups=system"
-            )
+            raise ValueError(f"{said}: {_why_no_molecules(labels, parameters)}")
         if weight > 0 and name != "response" and not any(np.any(getattr(f, _source(name))) for f in labels.train):
             raise ValueError(f"{said}: {name} is zero in every frame (keys present: {keys})")
         weights[name] = weight
@@ -211,6 +209,12 @@ def _has_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> bool:
     """Whether a frame is made of several molecules as far as the model is told."""
     counts = [c for f in labels.train if (c := f.configuration.fragment_charges) is not None]
     return parameters.charge_groups == "fragment" and any(len(c) > 1 for c in counts)
+
+
+def _why_no_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> str:
+    if parameters.charge_groups == "system":
+        return "model.charge_groups=system does not tell molecules apart; take fragment"
+    return f"no frame of {labels.name} names several molecules (data.keys.fragments)"
 
 
 def check_dispersion(stated: Mapping[str, str]) -> None:

@@ -44,7 +44,7 @@ def parity(compared: Comparison, title: str) -> Figure:
         axis.plot([low, high], [low, high], color=GREY, linewidth=0.8)
         axis.plot(label[chosen], predicted[chosen], ".", color=BLUE, markersize=2.5, alpha=0.4, markeredgewidth=0)
         axis.set(xlabel=f"label: {heading}", ylabel="predicted", aspect="equal")
-        axis.set_title(f"{title}: {name}, MAE {error:.3g} {unit}", loc="left", fontsize="medium")
+        axis.set_title(f"{title}: {name.replace('_', ' ')}, MAE {error:.3g} {unit}", loc="left", fontsize="medium")
     return figure
 
 
