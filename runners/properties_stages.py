@@ -185,11 +185,8 @@ class Simulation:
         value = densities.mean.estimate.value
         pairs = [self._later(k, value) for k in replicas]
         self.later_stages = [stage for pair in pairs for stage in pair]
-        left = sum(
-            max(0, d.n_steps - s.reached())
-            for pair in pairs
-            for s, d in zip(pair, (p.settle, p.transport), strict=True)
-        )
+        whole = len(pairs) * (p.settle.n_steps + p.transport.n_steps)
+        left = whole - sum(stage.reached() for stage in self.later_stages)
         if self._pays(left):
             parts = [partial(_at_constant_volume, *self._given(), k, ended[k], value) for k in replicas]
             paths = side_by_side(self.context, parts)

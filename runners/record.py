@@ -284,7 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rekey:
         with alone(options.page):
             records = {r["job"]: r for r in map(_rekeyed, read_records(path).values())}
-            write_records(path, records)
+            if records:
+                write_records(path, records)
     started, failed = time.monotonic(), 0
     wanted = itertools.chain.from_iterable(missing(tables, records, only) for only in options.only or [""])
     for row, seed, job in wanted:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LONGEST_END_S = 30.0
 """For what a process does when it is asked to end, which is to close its MLflow run where it has one."""
-
-
 WORTH_STEPS = 4000
 """Steps of dynamics in all from which on processes pay, which begin in some 5 s."""
 ALONE_ATOMS = 120

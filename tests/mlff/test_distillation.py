@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mlff.distillation import Distillation, sort_by_spread
 from mlff.distiller import Distiller, Lessons, lessons
@@ -103,6 +104,18 @@ def test_frames_without_agreement_count_less_or_not_at_all() -> None:
     assert all((a == 1).all() for a in plain.atoms)
     with pytest.raises(ValueError, match=r"all 5 frames have an atom with a spread above 1e-06"):
         sort_by_spread(opinions, names, Distillation(spread="reject", spread_kcal_mol_A=1e-6))
+
+
+def test_net_forces_are_learned_of_clusters_and_refused_of_liquids() -> None:
+    teacher, members = committee(0.02)
+    options = Distillation(epochs=1, clusters=Weights(energy=0.3, net_forces=1.0))
+    made = _lessons(teacher, members, options)
+    assert set(made.clusters[0].targets) == {"energy", "forces"}  # which the net forces are sums of
+    student = Distiller(made, options, seed=3)
+    student.run()
+    assert np.isfinite(student.history[1:]).all()
+    with pytest.raises(ValidationError, match=r"liquid.net_forces: of liquids energy, forces, virial can be learned"):
+        Distillation(liquid=Weights(forces=3.0, net_forces=1.0))
 
 
 def test_a_stopped_student_goes_on_bit_for_bit() -> None:
