@@ -52,8 +52,8 @@ def _dispatch(typed: list[str]) -> int:
     args.overrides = [let_open(quoted(override)) for override in args.overrides]
     args.overrides += implied(args.overrides)
     source = Source(args.config_dir, args.config_name or "config")
-    args.overrides = source.add_left_out(args.overrides)
-    typed = [*flags, *args.overrides]  # Hydra wants all overrides in one place
+    complete = source.add_left_out(args.overrides)
+    typed = [*flags, *complete]  # Hydra wants all overrides in one place
     if args.multirun and (args.cfg or args.info):
         from runners.check import UserError
 
@@ -71,7 +71,7 @@ def _dispatch(typed: list[str]) -> int:
     elif args.multirun:
         from runners.sweeps.sweep import run_sweep
 
-        return run_sweep(source, args.overrides)
+        return run_sweep(source, complete)
     else:
         from runners.plan import make_plan
 

@@ -51,6 +51,8 @@ IMPLIED: dict[tuple[str, ...], str] = {
     **{("model=rram_lsm", f"data={data}"): "readout=linear_probe_ntidigits" for data in ("ntidigits", "fsdd")},
 }
 """Choices that together say what another one is, where neither it nor an experiment is typed."""
+FAULTS = (HydraException, OmegaConfBaseException, TypeError, ValueError)
+"""What Hydra raises where something that was typed is wrong."""
 OF_FRAMES = ("train", "valid", "test", "isolated", "keys", "units", "dispersion")
 """Keys of `data` that only frames have: where a saved model is evaluated they say that it is a force field."""
 
@@ -64,28 +66,39 @@ class Source:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of one job, Hydra's own part included; raises `UserError`."""
-        added = [*self._searched(overrides), *implied(overrides)]
         try:
-            with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
-                return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+            return self._composed(overrides)
+        except FAULTS as error:
+            complete = self.add_left_out(overrides)
+            if complete == list(overrides):
+                raise self._explain(overrides, error) from error
+        try:
+            return self._composed(complete)
+        except FAULTS as error:
             raise self._explain(overrides, error) from error
 
     def add_left_out(self, overrides: Sequence[str]) -> list[str]:
-        """`overrides` with a `+` before keys that the class of a user's own section takes and its YAML leaves out.
+        """`overrides` with a `+` before keys that the class of a section takes and its YAML leaves out.
 
-        Hydra changes only what a YAML shows; those that come with the package show everything.
+        Hydra changes only what a YAML shows, and neither a user's own nor those of the package show all.
         """
         groups = find_groups(self.config_dir)
         keys = {o: o.partition("=")[0] for o in overrides}
         typed = [o for o, key in keys.items() if "." in key and key[0] not in "+~" and not key.startswith("hydra.")]
-        if self.config_dir is None or not typed:
+        if not typed:
             return list(overrides)
         try:
-            known = self.compose([o for o, key in keys.items() if key in groups])
-        except UserError:
+            known = self._composed(
+                [_first(o, groups) for o, key in keys.items() if key in groups or "hydra.searchpath" in key]
+            )
+        except (*FAULTS, UserError):
             return list(overrides)  # told by whoever composes all of it
         return [f"+{o}" if o in typed and _is_left_out(known, keys[o]) else o for o in overrides]
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        added = [*self._searched(overrides), *implied(overrides)]
+        with initialize_config_module("conf", version_base="1.3", job_name="lsmrun"):
+            return compose(self.config_name, overrides=[*overrides, *added], return_hydra_config=True)
 
     @contextlib.contextmanager
     def multirun(self, overrides: Sequence[str]) -> Iterator[tuple[HydraContext, DictConfig]]:
@@ -211,6 +224,16 @@ def _check_is_used(parsed: Sequence[Override], groups: Groups, error: Exception)
             )
 
 
+def _first(text: str, groups: Groups) -> str:
+    """The first of the choices that a sweep is over; what is no sweep stays as it is."""
+    override = parse(text, groups)
+    return (
+        f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+        if override.is_sweep_override()
+        else text
+    )
+
+
 def _is_left_out(known: DictConfig, key: str) -> bool:
     """Whether the class of a section takes this key, and the section does not show it."""
     section, _, name = key.rpartition(".")
@@ -238,6 +261,8 @@ def _check_key(override: Override, known: DictConfig, groups: Groups) -> None:
     parent = OmegaConf.select(known, section) if section else known
     value = OmegaConf.select(known, key, default=KeyError)
     if value is not KeyError or (isinstance(parent, DictConfig) and name in parent):  # ??? is a key without a value
+        return
+    if _is_left_out(known, key):
         return
     if isinstance(parent, DictConfig) and section:
         allowed = dict.fromkeys([*(str(k) for k in parent if k != "_target_"), *_taken(parent, section)])

@@ -132,17 +132,20 @@ class Refused(RuntimeError):
 def run_once(overrides: Sequence[str]) -> dict[str, Any]:
     """Run one job in a process of its own and return its record; raises `RuntimeError` if it fails, `Refused` before work."""
     from runners.paths import home_folder, usable_cores
-    from runners.store import open_store
+    from runners.store import find_finished, open_store
 
     started, used = time.monotonic(), _processor_seconds()
     status = subprocess.run([sys.executable, "-c", PROGRAM, *overrides]).returncode
     wall = time.monotonic() - started
     if status:
         raise (Refused if status == 2 else RuntimeError)(f"lsmrun {' '.join(overrides)}: exit status {status}")
-    job, client = job_of(overrides), open_store(home_folder("./runs")).client()
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`lsmrun.job` = '{job}'", order_by=["attributes.start_time DESC"])
-    metrics = {k: v for k, v in runs[0].data.metrics.items() if not k.startswith(COURSES)}
+    job = job_of(overrides)
+    run = find_finished(open_store(home_folder("./runs")).client(), job)
+    if run is None:
+        raise RuntimeError(
+            f"lsmrun {' '.join(overrides)}: exit status 0, but no finished run of job {job} is in the store"
+        )
+    metrics = {k: v for k, v in run.data.metrics.items() if not k.startswith(COURSES)}
     return {
         "job": job,
         "date": time.strftime("%Y-%m-%d"),

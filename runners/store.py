@@ -22,6 +22,7 @@ from runners.provenance import process_is_gone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SERVER_TIMEOUT_S = 5.0
 """How long a tracking server may take to say that it is there."""
@@ -183,6 +184,13 @@ def find_named(client: MlflowClient, name: str) -> str | None:
     wanted = f"attributes.run_name = '{name}' AND attributes.status = 'FINISHED'"
     runs = client.search_runs(all_experiments(client), wanted, max_results=1, order_by=["attributes.start_time DESC"])
     return runs[0].info.run_id if runs else None
+
+
+def find_finished(client: MlflowClient, job: str) -> Run | None:
+    """The latest run of this job that finished, with its metrics, in any experiment."""
+    wanted = f"tags.`lsmrun.job` = '{job}' AND attributes.status = 'FINISHED'"
+    runs = client.search_runs(all_experiments(client), wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
 
 
 def finished_jobs(client: MlflowClient, parent: str) -> set[str]:

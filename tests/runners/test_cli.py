@@ -17,6 +17,7 @@ from runners.cli import PROGRAM
 from runners.compose import IMPLIED, Source
 from runners.job import Terminated, interruptible
 from runners.options import find_groups
+from runners.record import job_of
 from tests.command_line import refused, runs_in
 
 
@@ -94,6 +95,29 @@ def test_keys_that_a_users_own_section_leaves_out_can_be_typed(toy, toy_conf: Pa
     system = OmegaConf.create(out).system
     assert system.n_atoms == 130 and system.file_species == ["F6P=-1", "Li=1"]
     assert "system.n_atms=130: unknown key; did you mean system.n_atoms?" in refused(toy(*mine, "system.n_atms=130"))
+
+
+def test_keys_that_a_section_of_the_package_leaves_out_can_be_typed(lsmrun) -> None:
+    properties = ("runner=properties", "properties=quick")
+    status, out, err = lsmrun("--cfg", "job", *properties, "properties.density.max_temperature_K=900.0")
+    assert status == 0, err
+    assert OmegaConf.create(out).properties.density.max_temperature_K == 900
+    error = refused(lsmrun(*properties, "properties.density.max_temperature_K=900.0", "properties.density.max_temp=1"))
+    assert error.startswith("lsmrun: error: properties.density.max_temp=1: unknown key; did you mean")
+    # the same hash however it was typed: results on record are found by it
+    assert job_of([*properties, "properties.density.max_temperature_K=9.0"]) == job_of(
+        [*properties, "+properties.density.max_temperature_K=9.0"]
+    )
+
+
+def test_a_folder_on_hydras_own_search_path_is_as_good_as_config_dir(lsmrun, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "system").mkdir(parents=True)
+    text = "# Mine.\n_target_: mlff.system.System\nname: thf\nsolvents: [C1CCOC1]\nsolvent_amounts: [1.0]\n"
+    (tmp_path / "mine" / "system" / "thf.yaml").write_text(text)
+    mine = (f"hydra.searchpath=[file://{tmp_path / 'mine'}]", "runner=md", "model=mlff", "system=thf")
+    status, out, err = lsmrun("--cfg", "job", *mine, "system.n_atoms=130")
+    assert status == 0, err
+    assert OmegaConf.create(out).system.n_atoms == 130
 
 
 def test_debug_shows_the_traceback(toy) -> None:
