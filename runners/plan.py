@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,16 @@ class Plan:
         """Tags of the run: what was chosen, and the user's own."""
         own = {key: str(value) for key, value in self.options.tracking.tags.items()}
         return {f"lsmrun.{group}": option for group, option in self.chosen.items()} | own
+
+    def tags_of_all(self, varied: Collection[str]) -> dict[str, str]:
+        """Those of the tags that hold for every job of a sweep over `varied`, of which this is the first.
+
+        Where choices or saved models vary, what was not typed may vary with them.
+        """
+        unsure = set(varied)
+        if unsure & {*self.choices, "checkpoint"} or self.options.checkpoints:
+            unsure |= set(self.chosen) - {o.lstrip("+").partition("=")[0] for o in self.overrides}
+        return {name: value for name, value in self.tags.items() if name.removeprefix("lsmrun.") not in unsure}
 
     @property
     def _idle(self) -> set[str]:

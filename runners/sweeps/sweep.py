@@ -75,7 +75,11 @@ class Sweep:
             name=options.tracking.name or self.way.name,
             job=self.way.identity,
             parent=options.tracking.parent,
-            tags={"lsmrun.varied": " ".join(self.varied), **provenance(options.threads or 0), **self.first.tags},
+            tags={
+                "lsmrun.varied": " ".join(self.varied),
+                **provenance(options.threads or 0),
+                **self.first.tags_of_all(self.varied),
+            },
         )
         tracker.start(label, resume=options.resume, go_on_with=self.way.go_on_with)
         if tracker.resumed:

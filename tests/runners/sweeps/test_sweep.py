@@ -50,6 +50,23 @@ def test_the_jobs_that_run_are_those_that_were_checked_with_all_that_their_choic
     assert tuple(job_hash(plan.config) for plan in plans) == sweep.way.hashes
 
 
+@pytest.mark.parametrize(
+    ("typed", "told", "not_told"),
+    [
+        (["seed=0,1"], {"lsmrun.model": "nalsm", "lsmrun.data": "digits"}, set()),
+        (["data=mnist,digits", "model=nalsm"], {"lsmrun.model": "nalsm"}, {"lsmrun.data", "lsmrun.readout"}),
+        (["model=nalsm,lsm", "data=digits"], {"lsmrun.data": "digits"}, {"lsmrun.model"}),
+        (["runner=evaluate", "checkpoint=a,b"], {"lsmrun.runner": "evaluate"}, {"lsmrun.model", "lsmrun.data"}),
+    ],
+)
+def test_the_parent_is_tagged_with_what_holds_for_every_job(
+    typed: list[str], told: dict[str, str], not_told: set[str]
+) -> None:
+    sweep, _ = plan_sweep(Source(), typed)
+    tags = sweep.first.tags_of_all(sweep.varied)
+    assert told.items() <= tags.items() and not not_told & set(tags)
+
+
 def test_a_sweep_started_again_skips_what_is_finished_and_goes_on_in_the_same_parent(toy, home: Path) -> None:
     status, _, _ = toy("-m", "model.gain=2,1", "seed=0,1", "runner.stop=interrupt", "runner.epochs=1")
     assert status == 0
