@@ -1,7 +1,8 @@
 """Molecular dynamics on a CPU: ns/day of a packed electrolyte by size and threads, and what is not the engine.
 
 `python -m benchmarks --only md`. One step is the integrator, the engine, and all that is recorded: thermodynamics and
-pressure of every step, frames, limits. On a machine with other work only CPU times count: ns/day follows wall time.
+pressure of every step, frames, limits. The smallest box is also timed in two processes at once, as `runner=align`, `loop`
+and `properties` run theirs. On a machine with other work only CPU times count: ns/day follows wall time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from ase import Atoms
@@ -30,11 +34,13 @@ ENSEMBLES: tuple[Ensemble, ...] = ("npt", "nvt", "nve")
 class Effort:
     """Sizes of boxes, threads, and time steps of 1 fs that are timed for 1,000 atoms (fewer in larger boxes)."""
 
-    sizes: tuple[int, ...] = (500, 1000, 4000, 10000)
+    sizes: tuple[int, ...] = (200, 500, 1000, 4000, 10000)
     threads: tuple[int, ...] = (1, 2)
     steps: int = 200
 
 
+BESIDE_S = 600.0
+"""How long one of two processes is waited for: longer than it takes to compile for a new machine."""
 QUICK = Effort(sizes=(250,), threads=(1,), steps=10)
 
 
@@ -60,9 +66,41 @@ def md_rows(effort: Effort) -> Iterator[dict[str, Any]]:
             if ready is None:
                 short = Relaxation(steps=50, soft_start_ps=0.01, limit_eV_A=1000.0)
                 ready = relax(box.atoms, calculator, short, temperature_K=300.0, seed=0)
+            n_steps = max(5, effort.steps * 1000 // max(size, 1000))
             for ensemble in ENSEMBLES if size == effort.sizes[0] else ENSEMBLES[:1]:
-                n_steps = max(5, effort.steps * 1000 // max(size, 1000))
                 yield _row(ready, box.names, calculator, spent, ensemble, n_steps, weights, threads)
+        if size == effort.sizes[0]:
+            assert ready is not None
+            yield _beside(ready, box.names, n_steps)
+
+
+def _beside(atoms: Atoms, names: tuple[str, ...], n_steps: int) -> dict[str, Any]:
+    """Two boxes at once, each in a process of one thread; times of the slower one."""
+    spawn = get_context("spawn")
+    start, found = spawn.Barrier(2, timeout=BESIDE_S), spawn.Queue()
+    processes = [
+        spawn.Process(target=_one_beside, args=(atoms, names, n_steps, start, found), daemon=True) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    rows = [found.get(timeout=BESIDE_S) for _ in processes]
+    for process in processes:
+        process.join()
+    return max(rows, key=lambda row: float(row["wall_ms"]))
+
+
+def _one_beside(
+    atoms: Atoms, names: tuple[str, ...], n_steps: int, start: Barrier, found: Queue[dict[str, Any]]
+) -> None:
+    """One of them: compiled and warm before both begin."""
+    model, weights = boxes.model()
+    calculator, spent = MLFFCalculator(model, fast=True, threads=1), Spent()
+    for engine in calculator.engines:
+        _clocked(engine, spent)
+    _row(atoms, names, calculator, spent, "npt", 5, weights, 1)
+    start.wait()
+    row = _row(atoms, names, calculator, spent, "npt", n_steps, weights, 1)
+    found.put(row | {"size": f"2 x {row['size']} side by side"})
 
 
 def electrolyte(n_atoms: int) -> System:

@@ -43,7 +43,8 @@ def test_quick_tables_have_the_columns_and_rows_of_the_full_ones(quick):
 
 def test_steps_of_dynamics_are_split_into_engine_and_all_else(quick):
     rows = rows_of(quick, "md")
-    assert [row["what"].split(", ")[1] for row in rows] == ["npt", "nvt", "nve"]
+    assert [row["what"].split(", ")[1] for row in rows] == ["npt", "nvt", "nve", "npt"]
+    assert rows[-1]["size"] == f"2 x {rows[0]['size']} side by side"
     for row in rows:
         share = float(re.findall(r"engine ([\d.]+) % of CPU time", row["what"])[0])
         assert 30 < share < 100 and float(row["cpu_ms"]) > 0 and "ns/day" in row["what"]
