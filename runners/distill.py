@@ -176,23 +176,32 @@ def usable_weights(d: Distillation, labels: LabelSet, models: Sequence[ForceFiel
     """Weights of the clusters' labels that the set has and the models predict; the others are null."""
     from mlff.training.losses import Weights
 
-    charged = all(m.charge is not None for m in models)
-    kept = {
-        name: w
-        for name, w in d.clusters.given().items()
-        if name in labels.labels and (charged or name not in ("charges", "dipole"))
-    }
-    return Weights(**kept)
+    return Weights(**{name: w for name, w in d.clusters.given().items() if not _lacking(name, labels, models)})
 
 
 def check_weights(d: Distillation, labels: LabelSet, models: Sequence[ForceField], overrides: Sequence[str]) -> None:
     """Raise `UserError` for a typed weight above zero on a label that the set lacks, or that the models do not predict."""
-    used = usable_weights(d, labels, models).given()
     for name, weight in d.clusters.given().items():
         key = f"distillation.clusters.{name}"
-        if weight > 0 and name not in used and any(o.lstrip("+").startswith(f"{key}=") for o in overrides):
-            lacking = "the models have no charges" if name in labels.labels else f"{labels.name} has no label {name}"
+        if not weight or not any(o.lstrip("+").startswith(f"{key}=") for o in overrides):
+            continue
+        if lacking := _lacking(name, labels, models):
             raise UserError(f"{key}={weight:g}: {lacking} (labels: {', '.join(labels.labels)})")
+
+
+def _lacking(term: str, labels: LabelSet, models: Sequence[ForceField]) -> str:
+    """Why clusters cannot teach this term of the loss; empty where they can."""
+    from mlff.training.trainable import has_molecules, label_of, why_no_molecules
+
+    if label_of(term) not in labels.labels:
+        return f"{labels.name} has no label {label_of(term)}"
+    if term in ("charges", "dipole") and any(m.charge is None for m in models):
+        return "the models have no charges"
+    if term == "net_forces":
+        return next(
+            (why_no_molecules(labels, p) for m in models if not has_molecules(labels, p := m.parameters_of)), ""
+        )
+    return ""
 
 
 def _asked(

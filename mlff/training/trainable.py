@@ -171,21 +171,21 @@ def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFiel
     keys = ", ".join(labels.train[0].keys) or ", ".join(labels.train[0].labels)
     charged = ("charges", "dipole", "response")
     for name in TERMS:
-        labelled = name == "response" or _source(name) in labels.labels
+        labelled = name == "response" or label_of(name) in labels.labels
         able = parameters.charges or name not in charged
         moving = name != "response" or parameters.forces == "fixed_charges"
-        apart = name != "net_forces" or _has_molecules(labels, parameters)
+        apart = name != "net_forces" or has_molecules(labels, parameters)
         weight = asked.get(name, preset.get(name, 0.0) if labelled and able and moving and apart else 0.0)
         said = f"training.weights.{name}={weight:g}"
         if weight > 0 and not labelled:
-            raise ValueError(f"{said}: {labels.name} has no label {_source(name)} (keys present: {keys})")
+            raise ValueError(f"{said}: {labels.name} has no label {label_of(name)} (keys present: {keys})")
         if weight > 0 and not able:
             raise ValueError(f"{said}: the model has no charges (model.charges=false)")
         if weight > 0 and not moving:
             raise ValueError(f"{said}: only forces at fixed charges leave a response out (model.forces=fixed_charges)")
         if weight > 0 and not apart:
-            raise ValueError(f"{said}: {_why_no_molecules(labels, parameters)}")
-        if weight > 0 and name != "response" and not any(np.any(getattr(f, _source(name))) for f in labels.train):
+            raise ValueError(f"{said}: {why_no_molecules(labels, parameters)}")
+        if weight > 0 and name != "response" and not any(np.any(getattr(f, label_of(name))) for f in labels.train):
             raise ValueError(f"{said}: {name} is zero in every frame (keys present: {keys})")
         weights[name] = weight
     if not weights["energy"] and not weights["forces"]:
@@ -200,18 +200,19 @@ def resolved_weights(training: Training, labels: LabelSet, parameters: ForceFiel
     return weights
 
 
-def _source(term: str) -> str:
+def label_of(term: str) -> str:
     """The label that a term of the loss is made from."""
     return "forces" if term == "net_forces" else term
 
 
-def _has_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> bool:
+def has_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> bool:
     """Whether a frame is made of several molecules as far as the model is told."""
     counts = [c for f in labels.train if (c := f.configuration.fragment_charges) is not None]
     return parameters.charge_groups == "fragment" and any(len(c) > 1 for c in counts)
 
 
-def _why_no_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> str:
+def why_no_molecules(labels: LabelSet, parameters: ForceFieldParameters) -> str:
+    """What to say where `has_molecules` is false."""
     if parameters.charge_groups == "system":
         return "model.charge_groups=system does not tell molecules apart; take fragment"
     return f"no frame of {labels.name} names several molecules (data.keys.fragments)"
