@@ -9,8 +9,13 @@ import pytest
 
 import mlff
 from mlff import scores
-from mlff.datasets import FrameFiles
+from mlff.datasets import FrameFiles, LabelSet
+from mlff.distillation import Distillation
 from mlff.distiller import Distiller
+from mlff.training.losses import Weights
+from runners.check import UserError, build
+from runners.compose import Source, resolve
+from runners.distill import check_weights, usable_weights
 from runners.force_fields import read_force_field, write_force_field
 from tests.command_line import Run, refused, runs_in
 from tests.mlff.liquids import liquid, perturbed, save, write_trajectory
@@ -84,6 +89,26 @@ def test_labels_that_the_set_lacks_teach_nothing_unless_they_were_asked_for(
     status, _, err = lsmrun(*bare, "distillation.clusters.dipole=2")
     assert status == 2 and said in err and err.count("\n") == 1
     assert len(runs_in(home)) == 1
+
+
+def test_net_forces_are_taught_by_frames_that_name_their_molecules(tmp_path: Path) -> None:
+    def loaded(*typed: str) -> LabelSet:
+        config = resolve(Source().compose(["model=mlff", "data=electrolyte", "data.n_train=30", *typed]))
+        return build(config["data"], "data").load(tmp_path, 0)
+
+    asked = ["distillation.clusters.net_forces=1"]
+    d = Distillation(clusters=Weights(forces=1.0, net_forces=1.0))
+    apart = [mlff.load(mlff.default_model())]
+    clusters = loaded()
+    check_weights(d, clusters, apart, asked)
+    assert usable_weights(d, clusters, apart) == d.clusters
+    nameless = loaded("data.keys.fragments=null", "data.keys.fragment_charges=null")
+    with pytest.raises(UserError, match=r"net_forces=1: no frame of electrolyte names several molecules"):
+        check_weights(d, nameless, apart, asked)
+    whole = [apart[0].changed(charge_groups="system")]
+    with pytest.raises(UserError, match=r"charge_groups=system does not tell molecules apart"):
+        check_weights(d, clusters, whole, asked)
+    assert usable_weights(d, clusters, whole) == Weights(forces=1.0)
 
 
 def test_a_killed_distillation_goes_on_where_it_was(

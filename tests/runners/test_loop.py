@@ -20,7 +20,7 @@ from runners.stages import as_value, differing
 from runners.systems import load_system, target_of
 from tests.command_line import Run, refused, runs_in
 
-TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1", "runner.explore_at=density")
+TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
 LABELLED = "ec30_emc70_lipf6_0p92m"
 
 
@@ -96,6 +96,14 @@ def test_an_experiment_holds_some_liquid_out_and_has_targets_with_a_source(name:
         assert loop.rounds >= 2 and loop.final_ps >= 100
     settings = OmegaConf.load(CONF / "runner" / "loop.yaml").runner
     assert set(settings) - {"_target_"} == {f.name for f in dataclasses.fields(Loop)}
+
+
+def test_the_loop_that_tests_run_differs_in_sizes_alone() -> None:
+    tiny, record = (OmegaConf.load(CONF / f"experiment/mlff/loop_{name}.yaml") for name in ("tiny", "record"))
+    assert tiny.training.weights == record.training.weights
+    assert tiny.distillation.clusters == record.distillation.clusters
+    for key in ("explore_at", "certain_eV_A"):
+        assert tiny.runner[key] == record.runner[key]
 
 
 def test_only_what_differs_is_typed_again() -> None:
