@@ -91,7 +91,7 @@ class FrameFiles:
         that are missing leave the test part empty and a `warning`. No training files at all are for scoring alone.
         """
         seed = seed if self.split_seed is None else self.split_seed
-        checksums: dict[str, str] = {}
+        digests: dict[Path, str] = {}
         isolated: dict[int, float] = {}
 
         def read(names: list[str] | str, optional: frozenset[str] = frozenset()) -> list[LabelledFrame]:
@@ -99,7 +99,7 @@ class FrameFiles:
             for name in [names] if isinstance(names, str) else names:
                 path = self._locate(name, root, fetch)
                 with path.open("rb") as file:
-                    checksums[path.name] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                    digests[path] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
                 frames += self._read(path, optional, isolated)
             return frames
 
@@ -129,6 +129,7 @@ class FrameFiles:
             test = [test[len(test) * k // self.n_test] for k in range(self.n_test)]
         parts = (train, valid, test)
         dispersion = self._stated([*train, *valid, *test])
+        checksums = dict(zip(_told_apart(list(digests)), digests.values(), strict=True))
         return LabelSet(self.name, *parts, labels, dispersion, isolated, checksums, self.credit, warning, seed)
 
     def _hold_out(
@@ -253,3 +254,14 @@ def _compositions(frames: Sequence[LabelledFrame], wanted: int, rng: np.random.G
             kept.discard(name)
             held |= set(groups[name])
     return held
+
+
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    """Names of different files, with as many of their folders as it takes: those of `runner=label` are all called alike."""
+    parts = [path.absolute().parts for path in paths]
+    longest = max(map(len, parts), default=1)
+    names: list[str] = []
+    for own in parts:
+        tails = (k for k in range(1, longest) if sum(other[-k:] == own[-k:] for other in parts) == 1)
+        names.append("/".join(own[-next(tails, longest) :]))
+    return names

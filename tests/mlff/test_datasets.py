@@ -38,6 +38,20 @@ def test_the_embedded_frames_are_those_of_the_source(embedded: LabelSet) -> None
     assert embedded.labels == ("energy", "forces", "charges", "dipole")
 
 
+def test_files_that_are_called_alike_have_checksums_of_their_own(tmp_path: Path) -> None:
+    text = (CONF.parent / "mlff" / "data" / "carbonates_train.xyz").read_text()
+    files = [tmp_path / folder / "labels" / "frames.xyz" for folder in ("round0", "round1")] + [tmp_path / "more.xyz"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    train = [str(file) for file in files]
+    before = carbonates(train=train).checksums
+    assert list(before) == ["round0/labels/frames.xyz", "round1/labels/frames.xyz", "more.xyz"]
+    files[0].write_text(text.replace("0.1", "0.2", 1))
+    after = carbonates(train=train).checksums
+    assert [name for name in before if before[name] != after[name]] == ["round0/labels/frames.xyz"]
+
+
 def test_compositions_of_the_validation_part_are_in_no_training_frame(embedded: LabelSet) -> None:
     held = {f.composition for f in embedded.valid}
     assert 20 <= len(embedded.valid) <= 40 and len(held) > 3
