@@ -6,8 +6,9 @@ what the labels were (`labels`), so that they are never compared with others tha
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,14 @@ from runners.models import ABOUT, ARRAYS, locate, locate_checkpoint, own_choices
 if TYPE_CHECKING:
     from mlff.datasets import LabelSet
     from mlff.frames import Configuration
+    from mlff.labelled import LabelledFrame
     from mlff.model import ForceField
     from mlff.scores import Comparison
     from runners.context import Context
 
 FORMAT = "lsmrun-force-field-1"
+NAMED = re.compile(r"[^():]+\(\d+\)(:[^():]+\(\d+\))*")
+"""A composition that tells molecules by name: `EC(1):PF6(2)`."""
 DIVIDING = ("train", "valid", "valid_fraction", "test_fraction", "split")
 """Keys of label sets that decide which frames are held out."""
 KEY_RESULTS = (
@@ -44,6 +48,11 @@ class SavedForceField:
     path: Path
     choices: dict[str, str] = field(default_factory=dict)
     """Options by group that it was made with; empty in models of earlier versions and from elsewhere."""
+
+    def strange(self, names: Iterable[str]) -> list[str]:
+        """Those of these molecules that none of its labels held, as far as they say what they hold."""
+        known = self.labels.get("molecules")
+        return [] if known is None else sorted(set(names) - set(known))
 
     @property
     def dispersion(self) -> str:
@@ -82,6 +91,7 @@ def write_force_field(
         "labels": list(labels.labels),
         "frames": len(labels.train),
         "molecule_charges": sorted({q for frame in labels.train for q in _molecule_charges(frame.configuration)}),
+        "molecules": _molecules(labels.train),
         "checksums": dict(labels.checksums),
         "split_seed": labels.split_seed,
         "credit": labels.credit,
@@ -95,6 +105,14 @@ def write_force_field(
     (unfinished / ABOUT).write_text(settings + about, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
+
+
+def _molecules(frames: Sequence[LabelledFrame]) -> list[str] | None:
+    """Names of the molecules in frames that are called by what they are made of, `EC(1):PF6(2)`; None if one is not."""
+    compositions = {frame.composition for frame in frames}
+    if not all(NAMED.fullmatch(composition) for composition in compositions):
+        return None
+    return sorted({part.partition("(")[0] for composition in compositions for part in composition.split(":")})
 
 
 def _molecule_charges(c: Configuration) -> list[float]:

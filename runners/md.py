@@ -57,8 +57,8 @@ class MolecularDynamics:
         from mlff.dynamics.trajectory import read_thermo
 
         p: _Prepared = context.prepared
-        if p.models.warning:
-            context.progress.warn(p.models.warning)
+        for caution in p.models.cautions(p.box):
+            context.progress.warn(caution)
         atoms, names = p.box.atoms, p.box.names
         target = context.md.temperature_K or context.system.temperature_K
         context.progress.say(

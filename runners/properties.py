@@ -59,8 +59,8 @@ class Properties:
             if p.found.warning:
                 context.progress.warn(p.found.warning)
             return report(context, p.found, pictures=self.pictures)
-        if p.models.warning:
-            context.progress.warn(p.models.warning)
+        for caution in p.models.cautions(p.boxes[0]):
+            context.progress.warn(caution)
         simulation = Simulation(context, p.models, p.boxes, self.relaxation)
         simulation.announce()
         with simulation.alone():

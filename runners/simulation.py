@@ -48,7 +48,7 @@ class Models:
     changed: Mapping[str, Any]
     fingerprint: str
     warning: str | None = None
-    """What to tell the user before work with these models starts."""
+    """What to tell the user of these models, whatever they are used for."""
 
     def calculator(self, threads: int) -> MLFFCalculator:
         """The models on the fast engine, or by torch where it cannot run them."""
@@ -59,6 +59,12 @@ class Models:
             return MLFFCalculator(members, fast=True, threads=threads)
         except ValueError:
             return MLFFCalculator(members)
+
+    def cautions(self, box: Box) -> list[str]:
+        """What to tell the user before these models are used for this box."""
+        strange = sorted({name for s in self.saved for name in s.strange(box.names)})
+        told = f"{', '.join(strange)}: no molecule of this kind is among the labels of the model, which can only guess"
+        return [*([self.warning] if self.warning else []), *([told] if strange else [])]
 
     def check(self, box: Box) -> None:
         """Raise `ValueError` that names an element which a model was not trained on, or ions that it cannot charge."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 import torch
 
 import mlff
+from mlff.datasets import FrameFiles
 from mlff.dynamics.trajectory import Thermo, read_thermo, read_trajectory
+from mlff.labelled import LabelKeys
 from mlff.model import ForceField
 from mlff.weights import dump
+from runners.force_fields import read_force_field, write_force_field
 from runners.simulation import _caution
 from tests.command_line import Run, artifacts_of, client_of, refused, runs_in
 
@@ -222,6 +226,21 @@ def test_a_model_is_found_by_the_name_of_its_run(lsmrun: Run, home: Path) -> Non
     assert lsmrun("model=mlff", *network, *tiny, "tracking.name=mine")[0] == 0
     status, _, err = lsmrun("runner=evaluate", "checkpoint=mine", "runner.pictures=false")
     assert status == 0, err
+
+
+def test_molecules_that_a_model_has_never_seen_are_told(lsmrun: Run, home: Path, tmp_path: Path) -> None:
+    options = {"name": "mine", "train": "package:carbonates_train.xyz", "dispersion": "included"}
+    labels = FrameFiles(**options, keys=LabelKeys(composition="Comp")).load(tmp_path, 0)
+    nameless = [replace(frame, composition="C3H4O3") for frame in labels.train]
+    saved = []
+    for k, frames in enumerate((labels.train, nameless)):
+        write_force_field(tmp_path / str(k), ForceField(), replace(labels, train=frames), {"seed": 0})
+        saved.append(read_force_field(tmp_path / str(k), str(k)))
+    assert set(saved[0].labels["molecules"]) <= {"DEC", "DMC", "EC", "EMC", "PC", "VC"}
+    assert saved[0].strange(["DMC", "EA", "EA"]) == ["EA"] and saved[1].strange(["EA"]) == []
+    status, out, err = lsmrun("runner=md", "model=mlff", "system=ma", "system.n_atoms=120", *STEPS, *RELAXATION)
+    assert status == 0, err
+    assert "warning: MA: no molecule of this kind is among the labels of the model" in out + err
 
 
 def test_the_shipped_model_is_warned_of_in_the_words_of_its_card() -> None:
