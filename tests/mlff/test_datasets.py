@@ -140,6 +140,21 @@ def test_fitted_energies_of_the_packaged_electrolyte_do_not_depend_on_its_isolat
     assert -150 < np.median(bound) < -80  # kcal/mol of atom, what it takes to break up a molecule
 
 
+def test_the_loops_labels_are_those_of_its_liquids_and_balanced() -> None:
+    section = yaml.safe_load((CONF / "data" / "electrolyte_loop.yaml").read_text()) | {"n_train": 300}
+    labels = build(section, "data").load(Path("nowhere"), 0)
+    assert labels.labels == ("energy", "forces", "virial", "charges", "dipole") and labels.dispersion == "included"
+    names = {part.partition("(")[0] for f in labels.train for part in f.composition.split(":")}
+    assert names == {"DMC", "EC", "EMC", "Li", "PF6"}
+    for f in labels.train:
+        c = f.configuration
+        assert np.abs(f.forces.sum(axis=0)).max() < 0.01 and f.charges.sum() == pytest.approx(c.total_charge, abs=1e-3)
+        # the virial that is stated is that of the forces: rounding has moved neither
+        arms = c.positions - c.positions.mean(axis=0)
+        own = np.einsum("ia,ib->ab", arms, f.forces)
+        np.testing.assert_allclose((own + own.T) / 2, f.virial, atol=0.05)
+
+
 def test_energies_of_the_published_format_are_relative_to_isolated_atoms(tmp_path: Path) -> None:
     frames = [LabelledFrame(crowd(6, seed=k), energy=-50.0, forces=np.zeros((6, 3))) for k in range(3)]
     write_train_data(frames, tmp_path / "train_data.pt")
