@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runners.progress import format_seconds
 
@@ -22,6 +21,8 @@ LONGEST_UNIT_S = 1800.0
 SAMPLE = 48
 """Labelled frames that one epoch is measured with."""
 STEPS = 20
+STILL_FS = 1e-6
+NO_LIMIT = 1e12
 
 
 def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, System]) -> dict[str, float]:
@@ -39,11 +40,12 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     last = (loop.final_ps or 0.0) / context.md.length_ps
     runs = dict.fromkeys(loop.aligned, (loop.align_rounds + 1) * loop.longest + last)
     runs |= dict.fromkeys(loop.watched, loop.longest + (last or loop.longest))
+    tried = 2 * sum(loop.size(n) for n in loop.labelled) * 1000 * loop.stable_ps / context.md.time_step_fs * step
     parts = {
         "training": math.ceil(loop.members / beside) * trained,
         "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
         "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled) / _at_once(loop, context),
-        "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson,
+        "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson + tried,
         "densities": sum(times * box[name] for name, times in runs.items()) / _at_once(loop, context),
     }
     total = sum(parts.values())
@@ -52,7 +54,7 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
     told = ", ".join(f"{name} {format_seconds(s)}" for name, s in parts.items())
     context.progress.say(
         f"one epoch of {first} labels takes {format_seconds(epoch * first)}, one step of {loop.n_atoms} atoms "
-        f"{1000 * step * loop.n_atoms:.1f} ms; predicted: {told}; at most {format_seconds(total)} in all"
+        f"{1000 * step * loop.n_atoms:.1f} ms; predicted: {told}; about {format_seconds(total)} in all"
     )
     if unit > LONGEST_UNIT_S:
         told = format_seconds(unit)
@@ -120,27 +122,29 @@ def _some_labels(made: Made) -> LabelSet:
 
 
 def _second_of_a_step(loop: Loop, context: Context, systems: Mapping[str, System]) -> float:
-    """Seconds by atom of one force call with an untrained model: the time does not depend on the weights.
+    """Seconds by atom of one step of `md` with an untrained model: the time does not depend on the weights.
 
-    With the threads that a box has where others are simulated beside it.
+    With the threads that a box has where others are simulated beside it, and so short that nothing moves.
     """
-    from mlff.calculator import configuration
-    from mlff.engine import Engine
+    from mlff.calculator import MLFFCalculator
+    from mlff.dynamics.simulation import simulate
     from mlff.system.liquid import pack
     from mlff.training.trainable import initialised
 
     model = initialised(context.model.parameters(True), 0)
-    c = configuration(pack(systems[loop.labelled[0]], context.seed).atoms)
-    engine = None
-    with contextlib.suppress(ValueError):  # a network of another size runs by torch
-        engine = Engine(model, threads=max(1, context.threads // _at_once(loop, context)))
+    atoms = pack(systems[loop.labelled[0]], context.seed).atoms
+    try:
+        calculator = MLFFCalculator(model, fast=True, threads=max(1, context.threads // _at_once(loop, context)))
+    except ValueError:  # a network of another size runs by torch
+        calculator = MLFFCalculator(model)
+    still = {"time_step_fs": STILL_FS, "length_ps": STEPS * STILL_FS / 1000}
+    still |= {"max_temperature_K": NO_LIMIT, "max_force_eV_A": NO_LIMIT}
+    dynamics = replace(context.md, **still)
 
-    def evaluate() -> Any:
-        return engine.evaluate(c) if engine else model.predict(model.batch(c))
+    def steps() -> float:
+        began = time.perf_counter()
+        simulate(atoms, calculator, dynamics, seed=0, temperature_K=300.0)
+        return time.perf_counter() - began
 
-    for _ in range(STEPS):  # the first ones compile
-        evaluate()
-    began = time.perf_counter()
-    for _ in range(STEPS):
-        evaluate()
-    return (time.perf_counter() - began) / STEPS / len(c.numbers)
+    steps()  # the first ones compile
+    return steps() / STEPS / len(atoms)
