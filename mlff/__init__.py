@@ -21,14 +21,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["default_model", "load"]
+__all__ = ["default_model", "load", "packaged"]
 
 
 def default_model() -> Path:
     """The weights that come with the package, for `load`; `MODEL_CARD.md` beside them says what they are good for."""
+    return packaged("default_model")
+
+
+def packaged(name: str) -> Path:
+    """The weights of a model that comes with the package: `default_model`, `loop_model`. Raises `ValueError` for others."""
     from importlib.resources import files
 
-    return Path(str(files("mlff") / "data" / "default_model" / "model.safetensors"))
+    folder = Path(str(files("mlff"))) / "data"
+    known = sorted(path.parent.name for path in folder.glob("*/model.safetensors"))
+    if name not in known:
+        raise ValueError(f"{name}: no model of this name comes with the package (there are {', '.join(known)})")
+    return folder / name / "model.safetensors"
 
 
 def __getattr__(name: str) -> Any:

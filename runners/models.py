@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ARRAYS, ABOUT = "model.safetensors", "model.yaml"
 FORMAT = "lsmrun-liquid-1"
 READOUT = "readout."
+PACKAGED = "package:"
+"""Before the name of a force field that comes with the package."""
 SUFFIXES = (".safetensors", ".pt", ".yaml")
 
 
@@ -92,10 +94,12 @@ def locate_checkpoint(context: Context) -> Path:
 
 
 def locate(context: Context, name: str) -> Path:
-    """File or folder of a saved model: a path, or from the store by run id or by the name of its latest run.
+    """File or folder of a saved model: a path, `package:NAME`, or from the store by run id or by the name of its latest run.
 
     A relative path that does not exist is looked for in the folder LSMRUN_REFERENCE: weights that cannot be shipped.
     """
+    if name.startswith(PACKAGED):
+        return _packaged(name.removeprefix(PACKAGED))
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -108,6 +112,15 @@ def locate(context: Context, name: str) -> Path:
         return context.tracker.download(context.tracker.find(name), "model")
     except UserError as error:
         raise UserError(f"checkpoint={error}") from error
+
+
+def _packaged(name: str) -> Path:
+    import mlff
+
+    try:
+        return mlff.packaged(name)
+    except ValueError as error:
+        raise UserError(f"checkpoint={PACKAGED}{error}") from error
 
 
 def _read(folder: Path) -> SavedModel:

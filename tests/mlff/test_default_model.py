@@ -26,17 +26,25 @@ def shipped() -> ForceField:
     return mlff.load(mlff.default_model())
 
 
-def test_it_says_what_it_is() -> None:
-    path = mlff.default_model()
-    model = shipped()
+@pytest.mark.parametrize("name", ["default_model", "loop_model"])
+def test_it_says_what_it_is(name: str) -> None:
+    path = mlff.packaged(name)
+    model = mlff.load(path)
     assert [z for z in range(87) if model.trained[z]] == ELEMENTS
     assert model.parameters_of.forces == "conservative" and model.parameters_of.charge_groups == "fragment"
     about = yaml.safe_load(path.with_suffix(".yaml").read_text())
     assert about["labels"]["dispersion"] == "included" and "GFN2-xTB" in about["labels"]["credit"]
     assert "data" not in about["config"] and "/" not in "".join(about["labels"]["checksums"])
+    assert {"DMC", "EC", "EMC", "Li", "PF6"} <= set(about["labels"]["molecules"])
     card = (path.parent / "MODEL_CARD.md").read_text()
     assert "GFN2-xTB" in card and "Not validated for" in card
     assert path.stat().st_size < 500_000
+
+
+def test_another_name_is_refused_with_those_that_there_are() -> None:
+    assert mlff.packaged("default_model") == mlff.default_model()
+    with pytest.raises(ValueError, match=r"loops: no model .* \(there are default_model, loop_model\)"):
+        mlff.packaged("loops")
 
 
 def test_forces_are_derivatives_of_the_energy() -> None:

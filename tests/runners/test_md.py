@@ -243,5 +243,16 @@ def test_molecules_that_a_model_has_never_seen_are_told(lsmrun: Run, home: Path,
     assert "warning: MA: no molecule of this kind is among the labels of the model" in out + err
 
 
+def test_a_packaged_model_is_named_as_such(lsmrun: Run, home: Path) -> None:
+    run = ("runner=md", "model=mlff", "system=emc", "system.n_atoms=120", *STEPS, *RELAXATION)
+    said = (
+        "checkpoint=package:loops: no model of this name comes with the package (there are default_model, loop_model)"
+    )
+    assert said in refused(lsmrun(*run, "checkpoint=package:loops"))
+    status, out, err = lsmrun(*run, "checkpoint=package:loop_model")
+    assert status == 0, err
+    assert "not validated" not in out + err and "no molecule of this kind" not in out + err
+
+
 def test_the_shipped_model_is_warned_of_in_the_words_of_its_card() -> None:
     assert "is not validated for densities" in _caution(mlff.default_model().with_name("MODEL_CARD.md"))
