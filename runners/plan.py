@@ -40,7 +40,7 @@ class Plan:
     def experiment(self) -> str:
         """`classify/mnist`: what runs of the same task on the same data, or the same liquid, share."""
         subject = "system" if "system" in self.parts else "data"
-        names = [self.choices[group] for group in ("runner", subject) if group in self.choices]
+        names = [self.chosen[group] for group in ("runner", subject) if group in self.chosen]
         return self.options.tracking.experiment or "/".join(names)
 
     @property

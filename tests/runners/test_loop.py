@@ -18,7 +18,7 @@ from runners.options import CONF, describe_file
 from runners.plan import make_plan
 from runners.stages import as_value, differing
 from runners.systems import load_system, target_of
-from tests.command_line import Run, refused, runs_in
+from tests.command_line import Run, client_of, refused, runs_in
 
 TINY = ("experiment=mlff/loop_tiny", "runner.pictures=false", "threads=1")
 LABELLED = "ec30_emc70_lipf6_0p92m"
@@ -57,6 +57,8 @@ def test_the_tiny_loop_runs_from_molecules_to_an_aligned_model(
     assert len(curve) == 1 + 2 * 3
     children = [r for r in runs_in(home) if "mlflow.parentRunId" in r.data.tags]
     parents = {r.data.tags["mlflow.parentRunId"] for r in children}
+    parent = client_of(home).get_run(*parents)
+    assert client_of(home).get_experiment(parent.info.experiment_id).name == "loop"  # it reads no data set
     assert len(parents) == 1 and len({r.data.tags["mlflow.runName"] for r in children}) == 12
     assert len((folder / "cost.csv").read_text(encoding="utf-8").splitlines()) == 1 + 12
     done = json.loads((folder / "distill" / "done.json").read_text(encoding="utf-8"))
