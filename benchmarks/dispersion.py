@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--systems", nargs="+", default=["dmc", "ec"])
     parser.add_argument("--atoms", type=int, default=200)
     parser.add_argument("--length-ps", type=float, default=50.0)
-    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--also", nargs="+", default=[], metavar="KEY=VALUE", help="more of every simulation")
     parser.add_argument("--results", type=Path, default=RESULTS)
     o = parser.parse_args(arguments)
