@@ -22,7 +22,9 @@ SAMPLE = 48
 """Labelled frames that one epoch is measured with."""
 STEPS = 20
 STILL_FS = 1e-6
+"""A time step in which nothing moves."""
 NO_LIMIT = 1e12
+"""For limits of dynamics: an untrained model has forces of any size."""
 
 
 def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, System]) -> dict[str, float]:
