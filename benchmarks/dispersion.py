@@ -62,9 +62,8 @@ def _measured(labels: str, seed: int, o: argparse.Namespace) -> dict[str, Any]:
     cut = [f"runner.clusters=['{o.clusters}']", "runner.perturbation=null"]
     labelled, found = _run(["runner=label", f"labels={labels}", *cut, "seed=0"])
     values = {"clusters": found["labels/kept"]}
-    folder = (
-        home_folder("./runs") / "dispersion" / labelled
-    )  # always the same, as the next command is known by its words
+    # always the same folder, as the next command is known by its words
+    folder = home_folder("./runs") / "dispersion" / labelled
     folder.mkdir(parents=True, exist_ok=True)
     frames = Path(_client().download_artifacts(labelled, "labels", str(folder))) / "frames.xyz"
     trained, found = _run(

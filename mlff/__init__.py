@@ -23,6 +23,9 @@ from typing import Any
 
 __all__ = ["default_model", "load", "packaged"]
 
+PACKAGED = "package:"
+"""Before the name of a file or model that comes with the package."""
+
 
 def default_model() -> Path:
     """The weights that come with the package, for `load`; `MODEL_CARD.md` beside them says what they are good for."""

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mlff import PACKAGED
 from mlff.labelled import LabelKeys, LabelledFrame, LabelUnits, Source, all_labels, read_extxyz
 from mlff.streams import generator
 
@@ -28,8 +29,6 @@ Fetch = Callable[[str, str, str, Path], Path]
 
 Count = Annotated[int, Field(ge=1)]
 Files = Annotated[list[str] | str, Field(description="extended XYZ or train_data.pt, in the data folder or anywhere")]
-PACKAGED = "package:"
-"""Files that come with the package begin with this."""
 
 
 @plain_dataclass(frozen=True, eq=False)

@@ -197,10 +197,9 @@ def _lacking(term: str, labels: LabelSet, models: Sequence[ForceField]) -> str:
         return f"{labels.name} has no label {label_of(term)}"
     if term in ("charges", "dipole") and any(m.charge is None for m in models):
         return "the models have no charges"
-    if term == "net_forces":
-        return next(
-            (why_no_molecules(labels, p) for m in models if not has_molecules(labels, p := m.parameters_of)), ""
-        )
+    together = [m.parameters_of for m in models if not has_molecules(labels, m.parameters_of)]
+    if term == "net_forces" and together:
+        return why_no_molecules(labels, together[0])
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff import PACKAGED, packaged
 from runners.check import UserError, build, find_target, one_line
 from runners.context import NEEDS, SECTIONS, Subject
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 ARRAYS, ABOUT = "model.safetensors", "model.yaml"
 FORMAT = "lsmrun-liquid-1"
 READOUT = "readout."
-PACKAGED = "package:"
-"""Before the name of a force field that comes with the package."""
 SUFFIXES = (".safetensors", ".pt", ".yaml")
 
 
@@ -115,10 +114,8 @@ def locate(context: Context, name: str) -> Path:
 
 
 def _packaged(name: str) -> Path:
-    import mlff
-
     try:
-        return mlff.packaged(name)
+        return packaged(name)
     except ValueError as error:
         raise UserError(f"checkpoint={PACKAGED}{error}") from error
 
