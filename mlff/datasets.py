@@ -175,7 +175,11 @@ class FrameFiles:
 
     def _locate(self, name: str, root: Path, fetch: Fetch | None) -> Path:
         if name.startswith(PACKAGED):
-            return Path(str(files("mlff") / "data" / name.removeprefix(PACKAGED)))
+            folder = Path(str(files("mlff"))) / "data"
+            if not (folder / name.removeprefix(PACKAGED)).is_file():
+                there = ", ".join(sorted(path.name for path in folder.glob("*.xyz*")))
+                raise FileNotFoundError(f"{name}: no such file comes with the package (there are {there})")
+            return folder / name.removeprefix(PACKAGED)
         path = Path(name).expanduser()
         places = [path] if path.is_absolute() else [root / path, Path.cwd() / path]
         for place in places:

@@ -167,6 +167,10 @@ def test_missing_files_are_named_with_where_was_looked(tmp_path: Path) -> None:
     missing = FrameFiles(name="mine", train="mine.xyz", dispersion="none")
     with pytest.raises(FileNotFoundError, match=r"mine.xyz: no such file \(looked for .*data/mine.xyz and"):
         missing.load(tmp_path / "data", 0)
+    with pytest.raises(
+        FileNotFoundError, match=r"package:m.xyz: no such file comes .*there are carbonates_train.xyz, "
+    ):
+        carbonates(train="package:m.xyz")
     left = carbonates(test="test.xyz", n_train=5)
     assert left.test == [] and "test.xyz: no such file" in left.warning
 
