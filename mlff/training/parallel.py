@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 
@@ -37,4 +38,11 @@ class Ranks:
             return Ranks()
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo")
+            atexit.register(_leave)
         return Ranks(torch.distributed.get_rank(), size)
+
+
+def _leave() -> None:
+    """Join gloo's threads while the interpreter lives: one that is left at the end of a process now and then aborts it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
