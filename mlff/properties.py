@@ -38,6 +38,8 @@ MOST_SAMPLES = 4000
 MOST_FRAMES = 200
 """Frames of a replica for radial distributions."""
 
+HEAVIEST_HYDROGEN_U = 2.02
+"""Deuterium; what is heavier was made so for longer time steps."""
 SAME_VOLUME = 1e-3
 """Volumes that differ by a smaller share are one volume, typed as a rounded density."""
 
@@ -126,11 +128,15 @@ def transport(
     """Viscosity, diffusion, conductivity and structure over replicas of one box at constant volume.
 
     Raises `ValueError` where the trajectories do not say which atoms are a molecule, where molecules of one name are not
-    alike, or as `check_replicas` does.
+    alike, where hydrogen was made heavier, or as `check_replicas` does.
     """
     for trajectory, _ in runs:
         if trajectory.fragments is None or trajectory.fragment_charges is None:
             raise ValueError("the trajectory does not name the molecule of each atom: no diffusion without")
+        if (trajectory.masses[trajectory.numbers == 1] > HEAVIEST_HYDROGEN_U).any():
+            raise ValueError(
+                "hydrogen was made heavier (md.hydrogen_mass_u), which moves otherwise: no transport from it"
+            )
         masses = np.bincount(trajectory.fragments, weights=trajectory.masses).astype(np.float64)
         check_kinds(trajectory.names, trajectory.fragment_charges, masses)
     check_replicas({f"replica {k}": run for k, run in enumerate(runs)}, for_transport=True)

@@ -40,6 +40,10 @@ class Protocol:
             raise ValueError(f"settle.ensemble={self.settle.ensemble}: nvt, csvr or langevin")
         if self.transport is not None:
             check_transport(self.transport.ensemble, self.transport.temperature_damping_fs, "transport.")
+            if self.transport.hydrogen_mass_u is not None:
+                raise ValueError(
+                    f"transport.hydrogen_mass_u={self.transport.hydrogen_mass_u:g}: other masses move otherwise; must be null"
+                )
             if self.blocks * self.replicas < 2:
                 raise ValueError(
                     f"blocks={self.blocks} with replicas={self.replicas}: error bars need two blocks in all"

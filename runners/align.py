@@ -62,9 +62,11 @@ class Align:
     rounds: Annotated[int, Field(ge=1, le=20, description="most rounds of alignment")] = 4
     tolerance_g_cm3: Annotated[float, Field(ge=0, description="wide enough where the error bar is narrower")] = 0.0
     precision_g_cm3: Annotated[
-        float, Field(gt=0, description="half a 95 % interval that a density should have; runs go on until then")
+        float,
+        Field(gt=0, description="half a 95 % interval that the blocks of a density should say; runs go on until then"),
     ] = 0.01
     longest: Annotated[int, Field(ge=1, le=100, description="but at most this many times md.length_ps")] = 3
+    replicas: Annotated[int, Field(ge=1, le=100, description="boxes of every liquid, packed independently")] = 1
     final_ps: Annotated[
         float | None,
         Field(gt=0, description="last runs with the kept model, which are reported; null = those of its round"),
@@ -113,7 +115,7 @@ class Align:
         log_labels(context, p.labels)
         _tell_targets(context, p)
         precision = Precision(self.precision_g_cm3, self.longest)
-        runs = Densities(context, context.md, self.relaxation, precision)
+        runs = Densities(context, context.md, self.relaxation, precision, self.replicas)
         rounds = Rounds(context, self.alignment, p.labels, runs)
         model = p.saved.model
         everything = (*p.aligned, *p.watched)
@@ -135,7 +137,7 @@ class Align:
         from mlff.alignment.pressure import covers
 
         last = done[-1]
-        if all(covers(last.runs[t.name].measured, t.density_g_cm3, self.tolerance_g_cm3) for t in targets):
+        if all(covers(last.believed[t.name], t.density_g_cm3, self.tolerance_g_cm3) for t in targets):
             context.progress.say("every error bar covers its target")
             return True
         if len(done) > self.rounds:

@@ -10,8 +10,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mlff.dynamics.relaxation import Relaxation
+from mlff.streams import replica_seeds
 from runners.properties_report import report
-from runners.properties_stages import Found, Simulation, read_runs, replica_seeds
+from runners.properties_stages import Found, Simulation, read_runs
 from runners.simulation import Models, open_models, start_box
 
 if TYPE_CHECKING:

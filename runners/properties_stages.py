@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff.streams import replica_seeds
 from runners.check import UserError
 from runners.progress import format_seconds
 from runners.side_by_side import pays, side_by_side
@@ -47,11 +48,6 @@ class Found:
     n_replicas: int
     warning: str | None = None
     """What to tell the user before the results."""
-
-
-def replica_seeds(seed: int, n: int) -> list[int]:
-    """A seed for each replica; the first replicas of a larger number are those of a smaller one."""
-    return [int(np.random.SeedSequence([seed, k]).generate_state(1)[0]) for k in range(n)]
 
 
 def read_runs(paths: Sequence[str], p: Protocol) -> Found:

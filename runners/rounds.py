@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runners.checkpoint import Cache, Throttle, cache_key, code_digest, fingerprint, read_arrays, write_arrays
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from runners.densities import Densities, Run
     from runners.systems import Target
 
+UNSURE = 0.3
+"""Half of a 95 % interval of what a change of pressure does, as a share of what is expected of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -33,6 +36,8 @@ class Round:
     index: int
     model: ForceField
     runs: Mapping[str, Run]
+    believed: Mapping[str, Measured]
+    """Densities by all rounds up to this one, of the liquids that are aligned."""
     error_g_cm3: float
     asked_atm: Mapping[str, float]
     """Change of pressure that led here, by liquid."""
@@ -46,25 +51,40 @@ class Rounds:
         self.asked: dict[str, float] = {}
         self.shares: dict[str, float] = {}
         """Part of the change that the last alignment has made, by liquid."""
+        self.last: Mapping[str, Measured] = {}
         self.caches: list[Cache] = []
 
     def close(self, index: int, model: ForceField, found: Mapping[str, Run], targets: Sequence[Target]) -> Round:
         """Tell the densities of a round and keep it."""
-        errors = []
+        believed = {t.name: self._believed(t, found[t.name].measured) for t in targets}
         for t in targets:
-            m = found[t.name].measured
-            away = m.density_g_cm3 - t.density_g_cm3
-            errors.append(abs(away))
+            m, known = found[t.name].measured, believed[t.name]
+            away = known.density_g_cm3 - t.density_g_cm3
+            earlier = (
+                "" if known is m else f" ({known.density_g_cm3:.4f} ± {known.error_g_cm3:.4f} with earlier rounds)"
+            )
             self.context.progress.say(
-                f"round {index}: {t.name} {m.density_g_cm3:.4f} ± {m.error_g_cm3:.4f} g/cm3, {away:+.4f} from "
+                f"round {index}: {t.name} {m.density_g_cm3:.4f} ± {m.error_g_cm3:.4f} g/cm3{earlier}, {away:+.4f} from "
                 f"{t.density_g_cm3:.4f}; compressibility {m.compressibility_per_atm:.2g} per atm"
             )
             values = {"density_g_cm3": m.density_g_cm3, "error_g_cm3": m.error_g_cm3, "away_g_cm3": away}
             self.context.tracker.metrics({f"rounds/{t.name}_{k}": v for k, v in values.items()}, step=index)
-        mean = sum(errors) / len(errors)
+        mean = sum(abs(believed[t.name].density_g_cm3 - t.density_g_cm3) for t in targets) / len(targets)
         self.context.progress.say(f"round {index}: mean density error {mean:.4f} g/cm3")
         self.context.tracker.metrics({"rounds/mae_g_cm3": mean}, step=index)
-        return Round(index, model, found, mean, dict(self.asked))
+        self.last = believed
+        return Round(index, model, found, believed, mean, dict(self.asked))
+
+    def _believed(self, t: Target, found: Measured) -> Measured:
+        """A density of this round with what the one before and the change since lead to expect."""
+        from mlff.alignment.pressure import pooled
+
+        if t.name not in self.last:
+            return found
+        last = self.last[t.name]
+        moved = self._expected(t, last)
+        error = math.hypot(last.error_g_cm3, UNSURE * moved)
+        return pooled(replace(last, density_g_cm3=last.density_g_cm3 + moved, error_g_cm3=error), found)
 
     def align(self, index: int, last: Round, before: Round | None, targets: Sequence[Target]) -> ForceField:
         """The model with other pressures, from the densities of the last round."""
@@ -75,7 +95,7 @@ class Rounds:
         self.asked = {}
         for t in targets:
             run = last.runs[t.name]
-            m = run.measured if before is None else self._shown(t, before, last)
+            m = last.believed[t.name] if before is None else self._shown(t, before, last)
             change = wanted_change_atm(m, t.density_g_cm3, self.alignment.most_atm)
             if covers(m, t.density_g_cm3):
                 change = 0.0
@@ -154,15 +174,17 @@ class Rounds:
     ) -> list[Moved]:
         """Liquids with the old and the new model, beside what their compressibilities expect of the aligned pressures."""
         from mlff.alignment.pressure import Moved, moved_by
-        from mlff.dynamics.trajectory import read_thermo
         from runners.densities import Ask
 
         pair = (("before", first.model), ("after", model))
         asks = [Ask(t, m, f"sign {which}", first.runs[t.name], length_ps) for t in targets for which, m in pair]
-        thermo = [read_thermo(run.path) for run in self.runs.all(asks)]
+        runs = self.runs.all(asks)
         moves = []
-        for t, old, new in zip(targets, thermo[::2], thermo[1::2], strict=True):
-            moved, error = moved_by(_densities(old), _densities(new), _step_ps(old), slowest_ps)
+        for t, old, new in zip(targets, runs[::2], runs[1::2], strict=True):
+            pairs = [(a.thermo(), b.thermo()) for a, b in zip(old.parts, new.parts, strict=True)]
+            found = [moved_by(_densities(a), _densities(b), _step_ps(a), slowest_ps) for a, b in pairs]
+            moved = sum(m for m, _ in found) / len(found)
+            error = math.hypot(*(e for _, e in found)) / len(found)
             expected = self._expected(t, first.runs[t.name].measured)
             moves.append(Moved(t.name, self.asked[t.name], expected, moved, error))
         return moves
@@ -171,11 +193,10 @@ class Rounds:
         """Of the volume's own fluctuations and of the barostat."""
         from mlff.alignment.pressure import correlation_time_ps
         from mlff.dynamics.simulation import conditions_of
-        from mlff.dynamics.trajectory import read_thermo
 
-        thermo = read_thermo(run.path)
         barostat = conditions_of(self.runs.md, temperature_K).pressure_damping_fs / 1000
-        return max(barostat, correlation_time_ps(thermo.density_g_cm3, _step_ps(thermo)))
+        thermos = [part.thermo() for part in run.parts]
+        return max(barostat, *(correlation_time_ps(t.density_g_cm3, _step_ps(t)) for t in thermos))
 
     def errors(self, before: ForceField, after: ForceField) -> dict[str, float]:
         """What became of the errors of labelled clusters that were not fitted."""
@@ -194,10 +215,12 @@ class Rounds:
                 path.unlink()
 
     def _shown(self, t: Target, before: Round, last: Round) -> Measured:
-        """The last measurement with the compressibility that the last change has shown."""
+        """The last density with the compressibility that the last change has shown."""
         from mlff.alignment.pressure import corrected
 
-        return corrected(before.runs[t.name].measured, last.runs[t.name].measured, last.asked_atm.get(t.name, 0.0))
+        found = before.runs[t.name].measured, last.runs[t.name].measured
+        shown = corrected(*found, last.asked_atm.get(t.name, 0.0)).compressibility_per_atm
+        return replace(last.believed[t.name], compressibility_per_atm=shown)
 
     def _aligned(self, index: int, model: ForceField, liquids: list[Liquid]) -> ForceField:
         from mlff.alignment.aligner import Aligner

@@ -179,6 +179,7 @@ class Stretch:
         frame is saved and the stretch cleared.
         """
         from mlff.dynamics.engines import integrator_of
+        from mlff.dynamics.masses import heavy_hydrogen
         from mlff.dynamics.simulation import BlowUp, State, conditions_of, simulate
         from mlff.dynamics.trajectory import Recorder, merge
 
@@ -186,6 +187,7 @@ class Stretch:
             return self._trajectory, ended
         known = read_arrays(self._state)
         state = None if known is None else State.of(known)
+        atoms = heavy_hydrogen(atoms, dynamics.hydrogen_mass_u)
         recorder = Recorder(atoms, names, conditions_of(dynamics, temperature_K))
         self._drop_parts_after(state.step if state else -1)
         with self.context.phase(self.name, total=dynamics.n_steps, unit="steps") as advance:

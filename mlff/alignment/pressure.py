@@ -31,11 +31,12 @@ SETTLED = 4.0
 
 @dataclass(frozen=True)
 class Measured:
-    """A density from a run at constant pressure: g/cm3, half its 95 % interval, compressibility per atm."""
+    """A density at constant pressure: g/cm3, half its 95 % interval, compressibility per atm, and what each run gave."""
 
     density_g_cm3: float
     error_g_cm3: float
     compressibility_per_atm: float
+    runs_g_cm3: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.density_g_cm3 > 0 and self.error_g_cm3 >= 0 and self.compressibility_per_atm > 0):
@@ -141,20 +142,72 @@ def correlation_time_ps(density_g_cm3: NDArray[np.float64], step_ps: float) -> f
     return 0.5 * step_ps * detect_equilibration(np.asarray(density_g_cm3, np.float64))[1]
 
 
-def measured(density_g_cm3: NDArray[np.float64], volume_A3: NDArray[np.float64], temperature_K: float) -> Measured:
-    """Density with half its 95 % interval, and compressibility, from the equilibrated part of a run at constant pressure.
+def measured(
+    densities_g_cm3: Sequence[NDArray[np.float64]], volumes_A3: Sequence[NDArray[np.float64]], temperature_K: float
+) -> Measured:
+    """Density with half its 95 % interval, and compressibility, from the equilibrated parts of runs at constant pressure.
 
-    Too short a run for blocks has twice the standard error that its correlation time gives.
+    Series `(n_samples,)` of one run of the liquid or of several. The interval is what each run knows of itself by its
+    blocks; `Spread` is what only several can know. Too short a run for blocks has twice the standard error that its
+    correlation time gives.
     """
     from mlff.transport import mean_of_series
 
-    mean = mean_of_series([np.asarray(density_g_cm3, np.float64)])
-    start = mean.starts[0]
-    kept = np.asarray(density_g_cm3[start:], np.float64)
-    error = mean.estimate.error
-    if not np.isfinite(error):
-        error = 2.0 * float(kept.std()) * math.sqrt(mean.inefficiency / len(kept))
-    return Measured(mean.estimate.value, error, compressibility_per_atm(volume_A3[start:], temperature_K))
+    means, errors, kept = [], [], []
+    for density, volume in zip(densities_g_cm3, volumes_A3, strict=True):
+        series = np.asarray(density, np.float64)
+        mean = mean_of_series([series])
+        rest, error = series[mean.starts[0] :], mean.estimate.error
+        if not np.isfinite(error):
+            error = 2.0 * float(rest.std()) * math.sqrt(mean.inefficiency / len(rest))
+        means.append(mean.estimate.value)
+        errors.append(error)
+        kept.append(np.asarray(volume, np.float64)[mean.starts[0] :])
+    error = math.sqrt(sum(e**2 for e in errors)) / len(errors)
+    compressibility = compressibility_per_atm(np.concatenate(kept), temperature_K)
+    return Measured(sum(means) / len(means), error, compressibility, tuple(means))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Relative standard deviation of the density of one run among runs of the same liquid from other starts.
+
+    Something slower than a run (packing, conformers) holds boxes apart without showing in the blocks of any. `freedom`:
+    runs less liquids.
+    """
+
+    share: float
+    freedom: int
+
+    @staticmethod
+    def of(liquids: Sequence[Sequence[float]]) -> Spread | None:
+        """Pooled over liquids, of each the densities of its runs; None where no liquid has two."""
+        freedom = sum(len(runs) - 1 for runs in liquids)
+        if not freedom:
+            return None
+        squares = sum(float(np.square(np.asarray(runs) / np.mean(runs) - 1.0).sum()) for runs in liquids)
+        return Spread(math.sqrt(squares / freedom), freedom)
+
+    def on(self, found: Measured) -> Measured:
+        """The same with an interval that is as wide as this says for the mean of its runs, where that is wider."""
+        from scipy.stats import t
+
+        one = float(t.ppf(0.975, self.freedom)) * self.share * found.density_g_cm3
+        return replace(found, error_g_cm3=max(found.error_g_cm3, one / math.sqrt(len(found.runs_g_cm3))))
+
+
+def pooled(expected: Measured, found: Measured) -> Measured:
+    """What earlier rounds lead to expect and what was found, weighed by their error bars.
+
+    Only `found` where the two are further apart than both bars together allow: then the expectation was wrong.
+    """
+    apart = abs(expected.density_g_cm3 - found.density_g_cm3)
+    together = math.hypot(expected.error_g_cm3, found.error_g_cm3)
+    if apart > together or not expected.error_g_cm3 or not found.error_g_cm3:
+        return found
+    share = found.error_g_cm3**2 / together**2
+    density = share * expected.density_g_cm3 + (1.0 - share) * found.density_g_cm3
+    return replace(found, density_g_cm3=density, error_g_cm3=expected.error_g_cm3 * found.error_g_cm3 / together)
 
 
 def equilibrium_from(density_g_cm3: NDArray[np.float64]) -> int:

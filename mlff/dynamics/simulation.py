@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mlff.dynamics.integrators import ATM, Arrays, Conditions, Ensemble, Integrator, forget
+from mlff.dynamics.masses import heavy_hydrogen, momenta_for
 from mlff.streams import generator
 from mlff.system.box import G_PER_CM3, widths_A
 from mlff.units import KCAL_PER_EV
@@ -40,6 +41,10 @@ class Dynamics:
         float | None, Field(ge=-1e6, le=1e6, description="null = 1, or none at constant volume")
     ] = None
     time_step_fs: Annotated[float, Field(gt=0, le=5)] = 1.0
+    hydrogen_mass_u: Annotated[
+        float | None,
+        Field(ge=1.008, le=5, description="hydrogen takes mass from its neighbour up to this; null = as it is"),
+    ] = None
     length_ps: Annotated[Time, Field(description="simulated time")] = 100.0
     temperature_damping_fs: Annotated[
         Time | None, Field(description="time constant of the thermostat; null = 1000 in nvt and csvr, else 100")
@@ -137,11 +142,14 @@ class State:
         return State(int(arrays["step"]), {k: v for k, v in arrays.items() if k != "step"})
 
     def put_on(self, atoms: Atoms) -> Atoms:
-        """A copy of `atoms` with the positions, cell and momenta of this state."""
+        """A copy of `atoms` with the positions, cell and momenta of this state; of other masses, the kinetic energies."""
         moved = atoms.copy()
         moved.set_cell(self.arrays["cell"], scale_atoms=False)
         moved.set_positions(self.arrays["positions"])
-        moved.set_momenta(self.arrays["momenta"])
+        momenta, masses = self.arrays["momenta"], self.arrays.get("masses")
+        if masses is not None and not np.array_equal(masses, moved.get_masses()):
+            momenta = momenta_for(moved.get_masses(), momenta, masses)
+        moved.set_momenta(momenta)
         return moved
 
 
@@ -179,6 +187,7 @@ def simulate(
     """
     conditions = conditions_of(dynamics, temperature_K)
     limits = _Limits.of(atoms, state)
+    atoms = heavy_hydrogen(atoms, dynamics.hydrogen_mass_u)
     atoms = atoms.copy() if state is None else state.put_on(atoms)
     atoms.calc = calculator
     if not atoms.has("momenta"):
@@ -191,6 +200,7 @@ def simulate(
         first = state.step
     watch = _Watch(atoms, dynamics, integrator, limits)
     forget(calculator)
+    fixed = limits.flat() | ({} if dynamics.hydrogen_mass_u is None else {"masses": atoms.get_masses()})
     n_frame, n_save = dynamics.every(dynamics.frame_every_fs), dynamics.every(dynamics.save_every_fs)
     for step in range(first, dynamics.n_steps + 1):
         if step > first:
@@ -203,10 +213,10 @@ def simulate(
         if on_frame is not None and step % n_frame == 0:
             on_frame(watch.frame(step))
         if save is not None and step > first and step % n_save == 0 and step < dynamics.n_steps:
-            save(State(step, integrator.state() | limits.flat()))
+            save(State(step, integrator.state() | fixed))
         if step % n_save == 0:
             forget(calculator)
-    return State(dynamics.n_steps, integrator.state() | limits.flat())
+    return State(dynamics.n_steps, integrator.state() | fixed)
 
 
 def set_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:

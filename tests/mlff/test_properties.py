@@ -87,6 +87,11 @@ def test_trajectories_without_molecules_or_with_friction_are_refused() -> None:
     mixed = dataclasses.replace(trajectory, fragment_charges=np.where(np.arange(len(NAMES)) < 5, 0.0, 1.0))
     with pytest.raises(ValueError, match="Li: two kinds of molecules have this name, of charge 0 and 1 e"):
         transport([(mixed, thermo)])
+    heavy = dataclasses.replace(
+        trajectory, numbers=np.ones_like(trajectory.numbers), masses=np.full_like(trajectory.masses, 3.0)
+    )
+    with pytest.raises(ValueError, match="hydrogen was made heavier"):
+        transport([(heavy, thermo)])
     with pytest.raises(ValueError, match="Langevin"):
         transport([(trajectory, dataclasses.replace(thermo, conserved_kcal_mol=np.full(len(thermo.step), np.nan)))])
 

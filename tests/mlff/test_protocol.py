@@ -26,6 +26,7 @@ def protocol(**settings: object) -> Protocol:
         ({"transport": NPT}, "a barostat moves the atoms"),
         ({"transport": Dynamics(ensemble="csvr", temperature_damping_fs=100.0)}, "disturbs transport; at least 1000"),
         ({"transport": Dynamics(ensemble="nvt", temperature_damping_fs=999.0)}, "at least 1000"),
+        ({"transport": Dynamics(ensemble="csvr", hydrogen_mass_u=3.0)}, "other masses move otherwise; must be null"),
         ({"density": SETTLE}, "a density needs npt"),
         ({"settle": NPT}, "settle.ensemble=npt"),
         ({"transport": Dynamics(ensemble="nve"), "replicas": 1, "blocks": 1}, "two blocks in all"),

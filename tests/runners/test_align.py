@@ -125,7 +125,7 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
     monkeypatch.setattr(dynamics, "simulate", counted)
     status, out, err = lsmrun(*command)
     assert status == 0, err
-    assert ended[:6] == [60, 90, 30, 60, 90, 20]  # the liquid to align, the one to watch, the sign
+    assert ended[:5] == [60, 90, 60, 90, 20]  # the liquid to align was one ahead of the one to watch; then the sign
     assert "after 0.06 ps, 1e-09 is wanted; on to 0.09 ps" in out
     kept = runs_in(home)[0].data.metrics["alignment/kept_round"]
     assert ended[-2:] == ([40, 40] if kept else [60, 90])
@@ -135,6 +135,44 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
         for run in runs_in(home)
     )
     assert resumed == unbroken and "density/made_dmc_after_g_cm3" in resumed
+
+
+def test_several_boxes_of_a_liquid_differ_and_their_error_bar_says_so(
+    typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three boxes from other packings; a killed run finds each; the first is the one that a run with one box has."""
+    assert lsmrun(*typed)[0] == 0
+    check = Rounds.check_sign
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = (*typed, "runner.replicas=3")
+    monkeypatch.setattr(Rounds, "check_sign", interrupted)
+    assert lsmrun(*command)[0] == 130
+    kept: dict[str, tuple[float, ...]] = {}
+    measured = densities._measured
+
+    def noted(parts: Any, target: Any) -> Any:
+        found = measured(parts, target)
+        kept.setdefault(target.name, found.runs_g_cm3)
+        return found
+
+    monkeypatch.setattr(Rounds, "check_sign", check)
+    monkeypatch.setattr(densities, "_measured", noted)
+    status, out, err = lsmrun(*command)
+    assert status == 0, err
+    assert "in density (4 degrees of freedom)" in out  # three boxes each of two liquids
+    assert "made_dmc round 0 box 3" not in out  # read from disk
+    assert "made_dmc round 1 box 3: done" in out and "made_dmc sign after box 3: done" in out
+    one, three = sorted((r.data.metrics for r in runs_in(home)), key=lambda m: "alignment/kept_round" in m)
+    values = kept["made_dmc"]
+    assert len(set(values)) == 3
+    assert three["density/made_dmc_before_g_cm3"] == pytest.approx(sum(values) / 3, rel=1e-6)
+    alone = one["density/made_dmc_before_g_cm3"]
+    assert min(abs(v - alone) for v in values) < 1e-6
+    assert three["density/made_dmc_before_error_g_cm3"] > max(values) - min(values)
+    assert not list(home.glob("cache/*/trajectory.h5md"))
 
 
 def test_boxes_side_by_side_give_the_densities_of_one_after_another(
@@ -169,7 +207,7 @@ def test_a_run_that_goes_on_holds_nothing_twice(
     lengths: list[int] = []
 
     def counted(density: Any, *more: Any) -> Any:
-        lengths.append(len(density))
+        lengths.extend(map(len, density))
         return measured(density, *more)
 
     measured = pressure.measured
