@@ -63,9 +63,11 @@ class Loop:
     distil_frames: Annotated[int, Field(ge=3, description="frames of each liquid")] = 60
     align_rounds: Annotated[int, Field(ge=1, le=20)] = 3
     precision_g_cm3: Annotated[
-        float, Field(gt=0, description="half a 95 % interval that a density should have; runs go on until then")
+        float,
+        Field(gt=0, description="half a 95 % interval that the blocks of a density should say; runs go on until then"),
     ] = 0.01
     longest: Annotated[int, Field(ge=1, le=100, description="but at most this many times md.length_ps")] = 3
+    replicas: Annotated[int, Field(ge=1, le=100, description="boxes of every liquid whose density is taken")] = 1
     final_ps: Annotated[
         float | None, Field(gt=0, description="last runs with the aligned model; null = those of its round")
     ] = None

@@ -48,7 +48,7 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
         "labels of the rounds": loop.rounds * loop.chosen * n * made.cpu_s_per_label / context.threads,
         "exploring": (loop.rounds + 1) * sum(explore[name] for name in loop.labelled) / _at_once(loop, context),
         "distillation": loop.distillation.epochs * loop.distil_frames * 2 / 3 * n * lesson + tried,
-        "densities": sum(times * box[name] for name, times in runs.items()) / _at_once(loop, context),
+        "densities": loop.replicas * sum(times * box[name] for name, times in runs.items()) / _at_once(loop, context),
     }
     total = sum(parts.values())
     epochs = max(context.training.epochs * epoch * first, loop.round_epochs * epoch * largest)
@@ -69,7 +69,7 @@ def predicted(loop: Loop, context: Context, made: Made, systems: Mapping[str, Sy
 
 def _at_once(loop: Loop, context: Context) -> int:
     """Boxes that are simulated side by side."""
-    return min(context.threads, len(loop.labelled), len(loop.aligned))
+    return min(context.threads, len(loop.labelled), loop.replicas * len(loop.aligned))
 
 
 def _dynamics(loop: Loop, context: Context, step: float) -> tuple[dict[str, float], dict[str, float]]:

@@ -145,6 +145,7 @@ class LoopStages:
                 f"runner.rounds={o.align_rounds}",
                 f"runner.precision_g_cm3={o.precision_g_cm3}",
                 f"runner.longest={o.longest}",
+                f"runner.replicas={o.replicas}",
                 f"runner.final_ps={show(o.final_ps)}",
                 f"runner.check_ps={o.check_ps}",
                 *self._relaxation("runner=align"),

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -69,6 +70,21 @@ def test_a_box_that_misses_its_composition_says_so_and_which_size_meets_it(
     assert "system.n_atoms=110 would meet it to 5 %" in out
     (run,) = runs_in(home)
     assert run.data.metrics["composition/LiPF6"] == pytest.approx(1.1356, abs=1e-3)
+
+
+def test_heavier_hydrogen_is_in_the_trajectory_and_gone_from_the_box_that_is_left(
+    lsmrun: Run, home: Path, weights: list[Path]
+) -> None:
+    status, _, err = lsmrun(*TINY, "md=npt_2fs", f"checkpoint={weights[0]}", "runner.pictures=false")
+    assert status == 0, err
+    folder = next(home.glob("hydra/*/*/trajectory"))
+    t, last = read_trajectory(folder / "trajectory.h5md"), ase.io.read(folder / "last.extxyz")
+    ordinary = last.get_masses()
+    assert (t.masses[t.numbers == 1] == 3.0).all()
+    assert np.ptp(ordinary[last.numbers == 1]) == 0 and ordinary[last.numbers == 1][0] == pytest.approx(1.008)
+    assert np.bincount(t.fragments, weights=t.masses) == pytest.approx(np.bincount(t.fragments, weights=ordinary))
+    status, _, err = lsmrun("runner=properties", "model=mlff", *LIQUID, "properties.transport.hydrogen_mass_u=3")
+    assert status == 2 and "transport.hydrogen_mass_u=3: other masses move otherwise" in err
 
 
 def test_a_liquid_runs_to_the_end_and_leaves_everything_that_was_promised(
