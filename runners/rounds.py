@@ -88,7 +88,7 @@ class Rounds:
 
     def align(self, index: int, last: Round, before: Round | None, targets: Sequence[Target]) -> ForceField:
         """The model with other pressures, from the densities of the last round."""
-        from mlff.alignment.pressure import covers, wanted_change_atm
+        from mlff.alignment.pressure import wanted_change_atm
         from mlff.alignment.terms import Liquid
 
         liquids = []
@@ -96,9 +96,9 @@ class Rounds:
         for t in targets:
             run = last.runs[t.name]
             m = last.believed[t.name] if before is None else self._shown(t, before, last)
-            change = wanted_change_atm(m, t.density_g_cm3, self.alignment.most_atm)
-            if covers(m, t.density_g_cm3):
-                change = 0.0
+            change = wanted_change_atm(
+                m, t.density_g_cm3, self.alignment.most_atm
+            )  # within its bar as well: the best guess
             self.asked[t.name] = change
             liquids.append(Liquid(t.name, run.frames(self.alignment.frames), change))
         told = ", ".join(f"{name} {change:+.0f} atm" for name, change in self.asked.items())
