@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,33 @@ def test_the_first_round_judges_sign_and_unit_where_short_runs_could_not(
     else:
         rounds.check_round([target], first, {"x": after})  # type: ignore[list-item,dict-item]
         assert said[0].startswith("sign and unit are right: by round 1 x -0.0200")
+
+
+def test_a_round_believes_what_it_found_and_what_the_one_before_leads_to_expect() -> None:
+    said: list[str] = []
+    logged: dict[str, float] = {}
+    tracker = SimpleNamespace(metrics=lambda values, step=0: logged.update(values))
+    context: Any = SimpleNamespace(progress=SimpleNamespace(say=said.append), tracker=tracker)
+    rounds: Any = Rounds(context, None, None, None)  # type: ignore[arg-type]
+    target: Any = SimpleNamespace(name="x", density_g_cm3=1.0)
+
+    def closed(index: int, density: float, error: float) -> Any:
+        found: Any = SimpleNamespace(measured=pressure.Measured(density, error, 5e-5))
+        return rounds.close(index, None, {"x": found}, [target])
+
+    first = closed(0, 1.05, 0.02)
+    assert first.believed["x"].density_g_cm3 == 1.05 and first.error_g_cm3 == pytest.approx(0.05)
+    assert "with earlier rounds" not in said[0]
+    rounds.asked, rounds.shares = {"x": 1000.0}, {"x": 0.5}  # half of it came about
+    moved = 1.05 * math.expm1(-5e-5 * 500.0)
+    bar = math.hypot(0.02, 0.3 * moved)
+    second = closed(1, 1.01, 0.02).believed["x"]
+    share = 0.02**2 / (0.02**2 + bar**2)
+    assert second.density_g_cm3 == pytest.approx(share * (1.05 + moved) + (1 - share) * 1.01)
+    assert second.error_g_cm3 == pytest.approx(0.02 * bar / math.hypot(0.02, bar))
+    assert f"({second.density_g_cm3:.4f} ± {second.error_g_cm3:.4f} with earlier rounds)" in said[2]
+    assert logged["rounds/x_density_g_cm3"] == 1.01
+    assert logged["rounds/mae_g_cm3"] == pytest.approx(abs(second.density_g_cm3 - 1.0))
 
 
 @pytest.mark.parametrize(
