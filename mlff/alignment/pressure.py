@@ -23,6 +23,8 @@ KB_KCAL = 0.0019872042586408316
 LIKELY_PER_ATM = (2e-5, 5e-4)
 """Compressibilities of molecular liquids, 2e-10 to 5e-9 per Pa; a short run's estimate is kept within."""
 
+ENOUGH_BLOCKS = 4
+"""Of several runs together: fewer give a wider interval than what is known without blocks."""
 SHARES = (0.1, 10.0)
 """Part of the expected change of density that is of its order: compressibilities of short runs are that uncertain."""
 SETTLED = 4.0
@@ -147,25 +149,26 @@ def measured(
 ) -> Measured:
     """Density with half its 95 % interval, and compressibility, from the equilibrated parts of runs at constant pressure.
 
-    Series `(n_samples,)` of one run of the liquid or of several. The interval is what each run knows of itself by its
-    blocks; `Spread` is what only several can know. Too short a run for blocks has twice the standard error that its
-    correlation time gives.
+    Series `(n_samples,)` of one run of the liquid or of several. The interval is what blocks of the runs know; `Spread` is
+    what only a comparison of several can know. From fewer than `ENOUGH_BLOCKS` of several runs, or two of one, it is
+    twice the standard error that correlation times give.
     """
     from mlff.transport import mean_of_series
 
-    means, errors, kept = [], [], []
-    for density, volume in zip(densities_g_cm3, volumes_A3, strict=True):
-        series = np.asarray(density, np.float64)
-        mean = mean_of_series([series])
-        rest, error = series[mean.starts[0] :], mean.estimate.error
-        if not np.isfinite(error):
-            error = 2.0 * float(rest.std()) * math.sqrt(mean.inefficiency / len(rest))
-        means.append(mean.estimate.value)
-        errors.append(error)
-        kept.append(np.asarray(volume, np.float64)[mean.starts[0] :])
-    error = math.sqrt(sum(e**2 for e in errors)) / len(errors)
+    series = [np.asarray(density, np.float64) for density in densities_g_cm3]
+    alone = [mean_of_series([s]) for s in series]
+    estimate = mean_of_series(series, compare=False).estimate
+    error = estimate.error
+    if estimate.n_blocks < (2 if len(series) == 1 else ENOUGH_BLOCKS):
+        own = [_standard_error(s[a.starts[0] :], a.inefficiency) for s, a in zip(series, alone, strict=True)]
+        error = 2.0 * math.hypot(*own) / len(own)
+    kept = [np.asarray(v, np.float64)[a.starts[0] :] for v, a in zip(volumes_A3, alone, strict=True)]
     compressibility = compressibility_per_atm(np.concatenate(kept), temperature_K)
-    return Measured(sum(means) / len(means), error, compressibility, tuple(means))
+    return Measured(estimate.value, error, compressibility, tuple(a.estimate.value for a in alone))
+
+
+def _standard_error(series: NDArray[np.float64], inefficiency: float) -> float:
+    return float(series.std()) * math.sqrt(inefficiency / len(series))
 
 
 @dataclass(frozen=True)

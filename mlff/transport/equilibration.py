@@ -70,18 +70,19 @@ class Mean:
     """Largest statistical inefficiency of a replica, in samples."""
 
 
-def mean_of_series(replicas: Sequence[Floats]) -> Mean:
+def mean_of_series(replicas: Sequence[Floats], *, compare: bool = True) -> Mean:
     """Mean over replicas `(n_samples,)` of the same quantity, with an error from blocks of twenty inefficiencies.
 
     A replica too short for two such blocks counts as one block; one replica of that kind has an infinite error. Where
     something slower than the blocks holds replicas apart (one-way analysis of variance), each counts as one block, too:
     a glass that has not relaxed gets the error that its replicas show. What changes in no replica has an infinite error
-    from 0 blocks, wherever the replicas stand. Raises `ValueError` without samples.
+    from 0 blocks, wherever the replicas stand. `compare=False` leaves the comparison of replicas to the caller. Raises
+    `ValueError` without samples.
     """
-    return means_of_series([np.asarray(r)[:, None] for r in replicas])[0]
+    return means_of_series([np.asarray(r)[:, None] for r in replicas], compare=compare)[0]
 
 
-def means_of_series(replicas: Sequence[Floats]) -> list[Mean]:
+def means_of_series(replicas: Sequence[Floats], *, compare: bool = True) -> list[Mean]:
     """Means of several quantities `(n_samples, n_quantities)` of the same samples, as `mean_of_series` gives one.
 
     All are cut alike, by the slowest of them: so shares of a whole still add up to one.
@@ -95,16 +96,16 @@ def means_of_series(replicas: Sequence[Floats]) -> list[Mean]:
     kept = [np.asarray(r, np.float64)[start:] for r, start in zip(replicas, starts, strict=True)]
     n_blocks = int(np.clip(min(map(len, kept)) / (INDEPENDENT * inefficiency), 1, MOST_BLOCKS))
     blocks = split_blocks(kept, n_blocks)
-    estimates = [_estimate(b.reshape(len(replicas), n_blocks, -1)) for b in np.moveaxis(blocks, 2, 0)]
+    estimates = [_estimate(b.reshape(len(replicas), n_blocks, -1), compare) for b in np.moveaxis(blocks, 2, 0)]
     return [Mean(estimate, starts, inefficiency) for estimate in estimates]
 
 
-def _estimate(blocks: Floats) -> Estimate:
+def _estimate(blocks: Floats, compare: bool) -> Estimate:
     """Of samples `(n_replicas, n_blocks, length)`."""
     if not np.ptp(blocks, axis=(1, 2)).any():
         return Estimate(float(blocks.mean()), math.inf, 0)
     means = blocks.mean(axis=2)
-    if means.shape[1] > 1 and _apart(means):
+    if compare and means.shape[1] > 1 and _apart(means):
         means = means.mean(axis=1, keepdims=True)
     return jackknife(lambda m: m, means.reshape(-1, 1))[0]
 

@@ -141,3 +141,28 @@ def test_what_was_expected_and_what_was_found_are_weighed_by_their_bars() -> Non
     assert both.compressibility_per_atm == 7e-5
     far = Measured(1.10, 0.01, 7e-5)
     assert pooled(expected, far) is far  # what was expected was wrong
+
+
+def test_blocks_of_two_short_runs_are_counted_together() -> None:
+    """Each has two or three blocks, of which one run alone knows its error badly."""
+    rng = np.random.default_rng(3)
+    inside, alone, together = [], [], []
+    for _ in range(120):
+        series = [1.0 + _correlated(rng, 1500, 15.0) for _ in range(2)]
+        both = measured(series, [1000.0 / s for s in series], 300.0)
+        inside.append(covers(both, 1.0))
+        together.append(both.error_g_cm3)
+        alone.append(measured(series[:1], [1000.0 / series[0]], 300.0).error_g_cm3)
+    assert 0.88 < np.mean(inside) <= 1.0
+    assert np.mean(together) < 0.65 * np.mean(alone)  # two intervals of one run each would give 0.71
+
+
+def _correlated(rng: np.random.Generator, n: int, inefficiency: float) -> np.ndarray:
+    """An autoregressive series of unit 0.01 with this statistical inefficiency."""
+    keep = (inefficiency - 1.0) / (inefficiency + 1.0)
+    noise = rng.standard_normal(n) * math.sqrt(1.0 - keep**2)
+    out = np.empty(n)
+    out[0] = rng.standard_normal()
+    for k in range(1, n):
+        out[k] = keep * out[k - 1] + noise[k]
+    return 0.01 * out
