@@ -141,8 +141,7 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
 def test_several_boxes_of_a_liquid_differ_and_their_error_bar_says_so(
     typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three boxes from other packings; a killed run finds each; the first is the one that a run with one box has."""
-    assert lsmrun(*typed)[0] == 0
+    """Three boxes from other packings; a killed run finds each."""
     check = Rounds.check_sign
 
     def interrupted(*_: Any) -> None:
@@ -166,13 +165,11 @@ def test_several_boxes_of_a_liquid_differ_and_their_error_bar_says_so(
     assert "in density (4 degrees of freedom)" in out  # three boxes each of two liquids
     assert "made_dmc round 0 box 3" not in out  # read from disk
     assert "made_dmc round 1 box 3: done" in out and "made_dmc sign after box 3: done" in out
-    one, three = sorted((r.data.metrics for r in runs_in(home)), key=lambda m: "alignment/kept_round" in m)
-    values = kept["made_dmc"]
+    (run,) = runs_in(home)
+    metrics, values = run.data.metrics, kept["made_dmc"]
     assert len(set(values)) == 3
-    assert three["density/made_dmc_before_g_cm3"] == pytest.approx(sum(values) / 3, rel=1e-6)
-    alone = one["density/made_dmc_before_g_cm3"]
-    assert min(abs(v - alone) for v in values) < 1e-6
-    assert three["density/made_dmc_before_error_g_cm3"] > max(values) - min(values)
+    assert metrics["density/made_dmc_before_g_cm3"] == pytest.approx(sum(values) / 3, rel=1e-6)
+    assert metrics["density/made_dmc_before_error_g_cm3"] > max(values) - min(values)
     assert not list(home.glob("cache/*/trajectory.h5md"))
 
 
