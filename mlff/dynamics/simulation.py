@@ -43,7 +43,7 @@ class Dynamics:
     time_step_fs: Annotated[float, Field(gt=0, le=5)] = 1.0
     hydrogen_mass_u: Annotated[
         float | None,
-        Field(ge=1.008, le=5, description="hydrogen takes mass from its neighbour up to this; null = as it is"),
+        Field(ge=1.008, le=3.7, description="hydrogen takes mass from its neighbour; CH3 has no more; null = as it is"),
     ] = None
     length_ps: Annotated[Time, Field(description="simulated time")] = 100.0
     temperature_damping_fs: Annotated[

@@ -85,6 +85,9 @@ def test_heavier_hydrogen_is_in_the_trajectory_and_gone_from_the_box_that_is_lef
     assert np.bincount(t.fragments, weights=t.masses) == pytest.approx(np.bincount(t.fragments, weights=ordinary))
     status, _, err = lsmrun("runner=properties", "model=mlff", *LIQUID, "properties.transport.hydrogen_mass_u=3")
     assert status == 2 and "transport.hydrogen_mass_u=3: other masses move otherwise" in err
+    assert "md.hydrogen_mass_u=5: must be a number >= 1.008 and <= 3.7" in refused(
+        lsmrun(*TINY, "md.hydrogen_mass_u=5")
+    )
 
 
 def test_a_liquid_runs_to_the_end_and_leaves_everything_that_was_promised(
