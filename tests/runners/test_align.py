@@ -138,10 +138,9 @@ def test_runs_go_on_until_they_are_precise_and_a_killed_one_equals_the_unbroken_
     assert resumed == unbroken and "density/made_dmc_after_g_cm3" in resumed
 
 
-def test_several_boxes_of_a_liquid_differ_and_their_error_bar_says_so(
+def test_several_boxes_of_a_liquid_differ_and_a_killed_run_finds_each(
     typed: tuple[str, ...], lsmrun: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three boxes from other packings; a killed run finds each."""
     check = Rounds.check_sign
 
     def interrupted(*_: Any) -> None:
@@ -169,8 +168,23 @@ def test_several_boxes_of_a_liquid_differ_and_their_error_bar_says_so(
     metrics, values = run.data.metrics, kept["made_dmc"]
     assert len(set(values)) == 3
     assert metrics["density/made_dmc_before_g_cm3"] == pytest.approx(sum(values) / 3, rel=1e-6)
-    assert metrics["density/made_dmc_before_error_g_cm3"] > max(values) - min(values)
     assert not list(home.glob("cache/*/trajectory.h5md"))
+
+
+def test_what_boxes_differ_by_is_the_least_that_an_error_bar_says() -> None:
+    said: list[str] = []
+    asked: Any = SimpleNamespace(context=SimpleNamespace(progress=SimpleNamespace(say=said.append)))
+
+    def liquid(*runs: float) -> Any:
+        return densities.Run((), pressure.Measured(sum(runs) / len(runs), 0.001, 5e-5, runs))
+
+    wide, narrow = densities.Densities._with_spread(asked, [liquid(0.98, 1.02), liquid(1.2, 1.2)])
+    share = math.sqrt(2 * 0.02**2 / 2)
+    assert wide.measured.error_g_cm3 == pytest.approx(4.3027 * share / math.sqrt(2), rel=1e-4)  # t of two degrees
+    assert narrow.measured.error_g_cm3 == pytest.approx(1.2 * wide.measured.error_g_cm3)
+    assert said == ["boxes of one liquid differ by 2 % in density (2 degrees of freedom)"]
+    (alone,) = densities.Densities._with_spread(asked, [liquid(1.0)])
+    assert alone.measured.error_g_cm3 == 0.001
 
 
 def test_boxes_side_by_side_give_the_densities_of_one_after_another(
