@@ -175,12 +175,13 @@ def _windows(t: Transport) -> list[str]:
 def _structure(t: Transport, n: int) -> list[str]:
     from mlff.transport.resolved import what_it_takes
 
-    rows = [
-        f"{pair}: first shell to {r.first_minimum_A:.2f} Å, coordination number "
-        + _figure(r.n_first_shell, what_it_takes(r.n_first_shell, n_replicas=n))
-        for pair, r in t.radial.items()
-        if r.first_minimum_A is not None and r.n_first_shell is not None
-    ]
+    rows = []
+    for pair, r in t.radial.items():
+        if r.first_minimum_A is None or r.n_first_shell is None:
+            rows.append(f"{pair}: no first shell that ends within {r.r_A[-1]:.1f} Å")
+            continue
+        number = _figure(r.n_first_shell, what_it_takes(r.n_first_shell, n_replicas=n))
+        rows.append(f"{pair}: first shell to {r.first_minimum_A:.2f} Å, coordination number {number}")
     for cation, shells in t.shells.items():
         commonest = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shells.shells)
         rows.append(f"shells of {cation} within {shells.cutoff_A:g} Å: {commonest}")

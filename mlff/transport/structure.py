@@ -19,7 +19,8 @@ Indices = NDArray[np.int64]
 class RadialDistribution:
     """g(r) `(n_bins,)` at the middles of bins `r_A`; `coordination` is the number of second atoms within each bin's end.
 
-    `first_minimum_A` is where the first shell ends, None where g has no first peak; `n_first_shell` the number within.
+    `first_minimum_A` is where the first shell ends, None where g has no first peak or none that ends within r;
+    `n_first_shell` is the number within.
     """
 
     r_A: Floats
@@ -86,9 +87,12 @@ def radial_distribution(
 
 
 def first_minimum(r_A: Floats, g: Floats) -> float | None:
-    """Where g is least between its first peak above 1 and the next rise; None where there is no such peak."""
-    width = min(5, len(g))
-    smooth = np.convolve(g, np.ones(width) / width, mode="same")
+    """Where g is least between its first peak above 1 and the next rise; None without such a peak, or without a rise.
+
+    Rises are those that come at least half of the way back to 1: a g that still falls where the box ends has no minimum.
+    """
+    window = np.ones(min(5, len(g)))
+    smooth = np.convolve(g, window, mode="same") / np.convolve(np.ones(len(g)), window, mode="same")
     above = np.flatnonzero(smooth > 1.0)
     if not len(above):
         return None
@@ -98,7 +102,8 @@ def first_minimum(r_A: Floats, g: Floats) -> float | None:
     start = above[0] + below[0]
     back = np.flatnonzero(smooth[start:] >= 1.0)
     stop = start + (back[0] if len(back) else len(g) - start)
-    return float(r_A[start + int(np.argmin(smooth[start:stop]))])
+    least = start + int(np.argmin(smooth[start:stop]))
+    return float(r_A[least]) if smooth[least:].max() >= 0.5 * (1.0 + smooth[least]) else None
 
 
 def _allowed(first: Indices, second: Indices, fragments: Indices | None) -> NDArray[np.bool_]:

@@ -134,7 +134,10 @@ def radial(t: Transport) -> Figure:
         if r.first_minimum_A is not None:
             right.axvline(r.first_minimum_A, color=colour, linewidth=0.6, linestyle=":")
     left.set(xlabel="r (Å)", ylabel="g(r)")
-    right.set(xlabel="r (Å)", ylabel="atoms within r", ylim=(0, 8))
+    numbers = [r.n_first_shell.value for r in t.radial.values() if r.n_first_shell is not None]
+    if max(numbers, default=0.0) > 0:
+        right.set_ylim(0, 1.5 * max(numbers))  # what comes after the first shells would dwarf them
+    right.set(xlabel="r (Å)", ylabel="number within r")
     right.set_title("dotted: ends of the first shells", loc="left", fontsize="medium")
     left.legend(frameon=False, fontsize="small")
     return figure

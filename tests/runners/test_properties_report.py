@@ -11,6 +11,7 @@ import pytest
 from mlff.properties import Transport
 from mlff.system.liquid import System
 from mlff.transport import Diffusion, Estimate, RadialDistribution, SolvationShells, Viscosity, Window
+from runners.plots import properties as plots
 from runners.properties_report import Line, _lines, _structure
 from runners.properties_stages import Found
 
@@ -81,3 +82,14 @@ def test_the_coordination_number_of_a_distribution_is_reported_by_the_same_rule(
     still, moving = _structure(_found(radial=radial).transport, 2)
     assert still.startswith("Li-O(EC): first shell to 2.80 Å, coordination number not resolved (4); no exchange")
     assert moving == "Li-F(PF6): first shell to 2.80 Å, coordination number 0.6 ± 0.064"
+    unending = {"DMC-DMC": RadialDistribution(r, r, r, None, None)}
+    assert _structure(_found(radial=unending).transport, 2) == ["DMC-DMC: no first shell that ends within 5.0 Å"]
+
+
+@pytest.mark.parametrize("number", [Estimate(12.0, 0.1, 8), None], ids=["first shell of twelve", "no end of a shell"])
+def test_the_picture_of_a_distribution_reaches_its_first_shell(number: Estimate | None) -> None:
+    r = np.linspace(0.0, 7.0, 50)
+    end = None if number is None else 6.0
+    found = _found(radial={"DMC-DMC": RadialDistribution(r, r, 2 * r, end, number)})
+    _, right = plots.radial(found.transport).axes
+    assert right.get_ylim()[1] >= 12.0 and right.get_ylabel() == "number within r"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlff.transport import SolvationShells, radial_distribution, solvation_shells
-from mlff.transport.structure import atoms_of, distances, half_height
+from mlff.transport.structure import atoms_of, distances, first_minimum, half_height
 from tests.mlff.transport.coverage import check_error_bars
 
 
@@ -35,6 +35,15 @@ def test_a_crystal_has_its_coordination_number() -> None:
     assert found.n_first_shell and found.n_first_shell.value == pytest.approx(6.0, abs=0.05)
     # six in every frame: nothing says how sure that is
     assert found.n_first_shell.n_blocks == 0 and not found.n_first_shell.has_error
+
+
+def test_a_shell_ends_only_where_g_rises_again() -> None:
+    r = np.arange(0.025, 20.0, 0.05)
+    g = np.where(r < 4.0, 0.0, 1.0 + np.exp(-(r - 4.0) / 6.0) * np.sin(2 * np.pi * (r - 4.0) / 5.0))  # least at 7.6
+    assert first_minimum(r, g) == pytest.approx(7.6, abs=0.2)
+    for largest in (6.0, 7.4):  # the box ends within the peak, and before the minimum
+        assert first_minimum(r[r < largest], g[r < largest]) is None
+    assert first_minimum(r, np.where(r < 4.0, 0.0, 1.0)) is None
 
 
 def test_pairs_of_one_molecule_are_left_out() -> None:
