@@ -145,6 +145,7 @@ class Simulation:
         known = next((v.density_g_cm3 for v in self.context.system.measured if v.density_g_cm3), box.density_g_cm3)
         planned = Planned(
             n_replicas=len(self.boxes),
+            n_blocks=p.blocks,
             density_ps=p.density.length_ps,
             transport_ps=p.transport.length_ps if p.transport else 0.0,
             volume_A3=mass * 1.6605390666 / known,

@@ -25,6 +25,13 @@ ROUNDING = 1e-9
 """Errors that are a smaller share of their value come from rounding."""
 
 
+def students_t(n_blocks: int) -> float:
+    """By what a standard error from so many blocks grows to half of the 95 % confidence interval; inf below two."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, n_blocks - 1)) if n_blocks > 1 else math.inf
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its standard error from `n_blocks` independent blocks (infinite from fewer than two).
@@ -39,9 +46,7 @@ class Estimate:
     @property
     def error(self) -> float:
         """Half of the 95 % confidence interval: Student's t with n_blocks - 1 degrees of freedom."""
-        from scipy.stats import t
-
-        return self.standard_error * float(t.ppf(0.975, self.n_blocks - 1)) if self.n_blocks > 1 else math.inf
+        return self.standard_error * students_t(self.n_blocks) if self.n_blocks > 1 else math.inf
 
     @property
     def has_error(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy import constants
 
-from mlff.transport.blocks import Estimate
+from mlff.transport.blocks import Estimate, students_t
 
 LARGEST_RELATIVE = 0.5
 """A quantity with a larger 95 % error, as a share of its value, is not resolved."""
@@ -16,6 +16,8 @@ LEAST_PAIRS = 20
 
 COMPRESSIBILITY_PA = 6e-10
 VOLUME_RELAXATION_PS = 2.0
+VOLUME_BLOCK_PS = 24.0
+"""What one block of densities takes; boxes run for less differ by more than blocks within them say."""
 STRESS_WINDOW_PS = 20.0
 DIFFUSION_WINDOW_PS = 40.0
 """What organic carbonates at room temperature are like, within a factor of two: what expectations are made of."""
@@ -56,6 +58,8 @@ class Planned:
     """What a run will consist of; times in ps for each replica."""
 
     n_replicas: int
+    n_blocks: int
+    """Parts of each transport run that count as independent."""
     density_ps: float
     transport_ps: float
     volume_A3: float
@@ -68,15 +72,18 @@ class Planned:
 def expected_errors(p: Planned) -> dict[str, float]:
     """Expected 95 % errors as shares of the values, from the scaling of fluctuations; inf is what cannot be resolved.
 
-    They hold for a liquid as the constants above describe and grow for slower ones. Two standard errors stand for 95 %.
+    They hold for a liquid as the constants above describe and grow for slower ones. Standard errors become those of 95 %
+    by Student's t, as they do for what the run will have measured.
     """
+    kept = 0.8 * p.density_ps
+    half = students_t(p.n_replicas * max(1, int(kept / VOLUME_BLOCK_PS)))
     thermal = constants.k * p.temperature_K * COMPRESSIBILITY_PA / (p.volume_A3 * 1e-30)
-    found = {"density": 2 * math.sqrt(thermal * 2 * VOLUME_RELAXATION_PS / (0.8 * p.density_ps * p.n_replicas))}
+    found = {"density": half * math.sqrt(thermal * 2 * VOLUME_RELAXATION_PS / (kept * p.n_replicas))}
     if p.transport_ps <= 0:
         return found
-    time = p.transport_ps * p.n_replicas
-    found["viscosity"] = 2 * math.sqrt(2 * STRESS_WINDOW_PS / (5 * time))
-    one_track = 2 * math.sqrt(2 * DIFFUSION_WINDOW_PS / (3 * time))
+    time, half = p.transport_ps * p.n_replicas, students_t(p.n_replicas * p.n_blocks)
+    found["viscosity"] = half * math.sqrt(2 * STRESS_WINDOW_PS / (5 * time))
+    one_track = half * math.sqrt(2 * DIFFUSION_WINDOW_PS / (3 * time))
     if p.n_solvent:
         found["diffusion of solvent"] = one_track / math.sqrt(p.n_solvent)
     if p.n_pairs:
