@@ -184,7 +184,7 @@ def _structure(t: Transport, n: int) -> list[str]:
         rows.append(f"{pair}: first shell to {r.first_minimum_A:.2f} Å, coordination number {number}")
     for cation, shells in t.shells.items():
         commonest = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shells.shells)
-        rows.append(f"shells of {cation} within {shells.cutoff_A:g} Å: {commonest}")
+        rows.append(f"shells of {cation} within {shells.cutoff_A:g} Å, all frames: {commonest}")
     return rows
 
 

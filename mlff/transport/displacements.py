@@ -187,12 +187,17 @@ def choose_window(time_ps: Floats, msd: Floats, start_ps: float | None = None, e
 
 
 def _onset(time_ps: Floats, msd: Floats) -> tuple[int, bool]:
-    """First lag from which on the motion is diffusive over an octave; half of the longest lag, and False, if none is."""
+    """First lag from which on the motion is diffusive; half of the longest lag, and False, if none is.
+
+    Over an octave, and with no later octave in which it is held back: between flight and cage it passes slope 1, too.
+    """
     lags = np.arange(1, (len(time_ps) - 1) // 2 + 1)
     slope = np.log2(np.maximum(msd[2 * lags], 1e-300) / np.maximum(msd[lags], 1e-300))
-    for lag in lags:
-        octave = slope[lag - 1 : 2 * lag - 1]
-        if abs(octave.mean() - 1) < TOLERANCE and np.abs(octave - 1).max() < 3 * TOLERANCE:
+    octaves = [slope[lag - 1 : 2 * lag - 1] for lag in lags]
+    least_later = np.minimum.accumulate([octave.mean() for octave in reversed(octaves)])[::-1]
+    for lag, octave, least in zip(lags, octaves, least_later, strict=True):
+        steady = abs(octave.mean() - 1) < TOLERANCE and np.abs(octave - 1).max() < 3 * TOLERANCE
+        if steady and least > 1 - 2 * TOLERANCE:
             return int(lag), True
     return len(time_ps) // 2, False
 

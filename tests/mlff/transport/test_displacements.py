@@ -62,6 +62,19 @@ def test_the_window_begins_where_motion_is_diffusive() -> None:
         choose_window(t, ballistic, 2.0, 2.1)
 
 
+@pytest.mark.parametrize(("d", "diffusive"), [(0.15, True), (0.004, False)], ids=["leaves the cage", "stays in it"])
+def test_a_rattle_in_a_cage_is_no_diffusion(d: float, diffusive: bool) -> None:
+    t = 0.2 * np.arange(100)
+    caged = 0.6 * (1 - np.exp(-((t / 0.4) ** 1.4))) + 6 * d * t
+    early = np.log2(caged[2] / caged[1])
+    window = choose_window(t, caged)
+    assert early == pytest.approx(1.0, abs=0.05) and window.diffusive is diffusive  # on the way into the cage, too
+    assert window.start_ps > 1.0
+    if diffusive:
+        fitted = float(slopes(t, caged, window)) / 6
+        assert fitted == pytest.approx(d, rel=0.1)
+
+
 def _replicas(rng: np.random.Generator, n: int = 2) -> list[Centres]:
     return [ions(rng, 400, 1.0, PAIRING) for _ in range(n)]
 
