@@ -20,8 +20,8 @@ VOLUME_BLOCK_PS = 24.0
 """What one block of densities takes; boxes run for less differ by more than blocks within them say."""
 STRESS_WINDOW_PS = 20.0
 DIFFUSION_WINDOW_PS = 160.0
-"""Neighbours move together: D of 25 molecules of DMC scatters over blocks of 75 ps by 25 %, of independent walkers by 9 %."""
-"""What organic carbonates at room temperature are like, within a factor of two: what expectations are made of."""
+"""What organic carbonates at room temperature are like, within a factor of two: what expectations are made of. Neighbours
+move together, so the last is long: D of 25 molecules of DMC scatters over blocks of 75 ps by 25 %, of walkers by 9 %."""
 
 
 def what_it_takes(
