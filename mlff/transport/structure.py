@@ -90,6 +90,7 @@ def first_minimum(r_A: Floats, g: Floats) -> float | None:
     """Where g is least between its first peak above 1 and the next rise; None without such a peak, or without a rise.
 
     Rises are those that come at least half of the way back to 1: a g that still falls where the box ends has no minimum.
+    A gap without any atom ends a shell whatever follows.
     """
     window = np.ones(min(5, len(g)))
     smooth = np.convolve(g, window, mode="same") / np.convolve(np.ones(len(g)), window, mode="same")
@@ -103,7 +104,8 @@ def first_minimum(r_A: Floats, g: Floats) -> float | None:
     back = np.flatnonzero(smooth[start:] >= 1.0)
     stop = start + (back[0] if len(back) else len(g) - start)
     least = start + int(np.argmin(smooth[start:stop]))
-    return float(r_A[least]) if smooth[least:].max() >= 0.5 * (1.0 + smooth[least]) else None
+    ends = smooth[least] == 0 or smooth[least:].max() >= 0.5 * (1.0 + smooth[least])
+    return float(r_A[least]) if ends else None
 
 
 def _allowed(first: Indices, second: Indices, fragments: Indices | None) -> NDArray[np.bool_]:

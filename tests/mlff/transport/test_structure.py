@@ -44,6 +44,8 @@ def test_a_shell_ends_only_where_g_rises_again() -> None:
     for largest in (6.0, 7.4):  # the box ends within the peak, and before the minimum
         assert first_minimum(r[r < largest], g[r < largest]) is None
     assert first_minimum(r, np.where(r < 4.0, 0.0, 1.0)) is None
+    alone = np.where((r > 2.0) & (r < 3.0), 5.0, 0.0)  # one anion that never leaves, and nothing behind it
+    assert first_minimum(r, alone) == pytest.approx(3.1, abs=0.1)
 
 
 def test_pairs_of_one_molecule_are_left_out() -> None:
