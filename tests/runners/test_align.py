@@ -306,7 +306,8 @@ def test_a_round_believes_what_it_found_and_what_the_one_before_leads_to_expect(
 def test_a_liquid_within_its_error_bar_moves_by_the_best_guess_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     context: Any = SimpleNamespace(progress=SimpleNamespace(say=lambda _: None))
     alignment: Any = SimpleNamespace(most_atm=500.0, frames=3)
-    rounds: Any = Rounds(context, alignment, None, None)  # type: ignore[arg-type]
+    unused: Any = None
+    rounds = Rounds(context, alignment, labels=unused, runs=unused)
     monkeypatch.setattr(Rounds, "_aligned", lambda self, index, model, liquids: liquids)
     run = SimpleNamespace(frames=lambda n: [])
     last: Any = SimpleNamespace(
@@ -314,7 +315,7 @@ def test_a_liquid_within_its_error_bar_moves_by_the_best_guess_as_well(monkeypat
         believed={"x": pressure.Measured(1.01, 0.05, 5e-5), "y": pressure.Measured(1.10, 0.05, 5e-5)},
     )  # fmt: skip
     targets: Any = [SimpleNamespace(name=name, density_g_cm3=1.0) for name in "xy"]
-    changes = {one.name: one.change_atm for one in rounds.align(1, last, None, targets)}
+    changes = {one.name: one.change_atm for one in rounds.align(1, last, unused, targets)}
     assert changes == pytest.approx({"x": math.log(1.01) / 5e-5, "y": 500.0})
 
 
